@@ -1,0 +1,183 @@
+# Vitrine. `make help` lists what can be made.
+#
+# MODE=release (the default), debug (address and undefined sanitizers) or tsan (thread sanitizer);
+# each builds in build/MODE. ./vitrine and ./vitrine-h5 are links to the release build.
+# V=1 shows the compiler's commands.
+
+MODE ?= release
+PREFIX ?= /usr/local
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+BUILD := build/$(MODE)
+
+OPTIMISE_release := -O2 -g
+OPTIMISE_debug := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+                  -fno-sanitize-recover=all
+OPTIMISE_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+ifndef OPTIMISE_$(MODE)
+$(error MODE=$(MODE) is not known: it is release, debug or tsan)
+endif
+
+# The same instruction set in every mode, and no contraction of a*b+c: bits must not depend on it.
+CFLAGS = $(OPTIMISE_$(MODE)) -std=c11 -D_GNU_SOURCE -march=x86-64-v3 -ffp-contract=off \
+         -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+         -Wmissing-prototypes -Werror $(EXTRA_CFLAGS)
+CPPFLAGS = -I. -Isrc -MMD -MP
+LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed
+
+PACKAGES := yaml-0.1 jansson libcrypto zlib
+H5_PACKAGES := hdf5-serial
+LIBS = $(shell pkg-config --libs $(PACKAGES)) -lm -lpthread -ldl
+H5_CPPFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(H5_PACKAGES)))
+H5_LIBS = -lhdf5_hl $(shell pkg-config --libs $(H5_PACKAGES))
+TEST_LIBS = -lcmocka
+
+parts := base config graph ops nn data train results cli
+lib_sources := $(filter-out src/cli/main.c,$(wildcard $(parts:%=src/%/*.c) kernels/cpu/*.c))
+h5_sources := $(wildcard src/h5/*.c)
+test_sources := $(wildcard tests/test_*.c)
+support_sources := $(wildcard tests/support*.c tests/support/*.c)
+
+lib_objects := $(lib_sources:%.c=$(BUILD)/%.o)
+h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
+support_objects := $(support_sources:%.c=$(BUILD)/%.o)
+test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
+h5_test_programs := $(filter $(BUILD)/tests/test_h5%,$(test_programs))
+programs := $(BUILD)/vitrine $(BUILD)/vitrine-h5
+
+# Use every core unless told otherwise, but keep the order of `make clean all`.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+say = $(if $(V),,@echo '  $(1)  $(@:$(BUILD)/%=%)';)
+link = $(call say,ld) $(CC) $(LDFLAGS) -o $@
+
+##@ Building
+
+.PHONY: all
+all: $(programs) ## build ./vitrine and ./vitrine-h5 (the default)
+ifeq ($(MODE),release)
+all: vitrine vitrine-h5
+vitrine vitrine-h5: %: $(BUILD)/%
+	@ln -sfn $< $@
+endif
+
+.PHONY: tests
+tests: $(test_programs) ## build the test programs without running them
+
+# Objects, not the library: a name that is defined twice must not link.
+$(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
+	$(link) $(filter %.o,$^) $(LIBS)
+
+# The library: these take what they need.
+$(BUILD)/vitrine-h5: $(h5_objects) $(BUILD)/libvitrine.a
+	$(link) $^ $(H5_LIBS) $(LIBS)
+
+$(BUILD)/libvitrine.a: $(lib_objects) $(BUILD)/sources
+	@rm -f $@
+	$(call say,ar) ar rcs $@ $(lib_objects)
+
+$(h5_test_programs): $(filter-out %/main.o,$(h5_objects))
+$(h5_test_programs): TEST_LIBS += $(H5_LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(support_objects) $(BUILD)/libvitrine.a
+	$(link) $(filter %.o,$^) $(BUILD)/libvitrine.a $(TEST_LIBS) $(LIBS)
+
+$(h5_objects) $(h5_test_programs:%=%.o): CPPFLAGS += $(H5_CPPFLAGS)
+$(BUILD)/tests/%.o: CPPFLAGS += -Itests
+$(BUILD)/src/base/version.o: CPPFLAGS += -include $(BUILD)/version_id.h
+$(BUILD)/src/base/version.o: $(BUILD)/version_id.h
+$(BUILD)/kernels/cpu/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,cc) $(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+# Three small files that are rewritten only when what they hold changes, so that other flags, another
+# list of sources or another commit rebuild what depends on them and nothing else.
+define write_if_changed
+@mkdir -p $(@D); printf '%s\n' $(1) >$@.new; \
+if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+endef
+
+# Taken here, because a target's own additions also hold for what it depends on.
+all_flags := $(CC) $(CFLAGS) $(CPPFLAGS)
+git_version = $(if $(wildcard .git),$(shell GIT_OPTIONAL_LOCKS=0 git describe --always --dirty \
+              2>/dev/null))
+
+$(BUILD)/flags: FORCE
+	@pkg-config --exists $(PACKAGES) $(H5_PACKAGES) || { \
+	    echo 'make: libraries are missing: run scripts/setup first' >&2; exit 1; }
+	$(call write_if_changed,'$(all_flags)')
+
+$(BUILD)/sources: FORCE
+	$(call write_if_changed,$(lib_sources))
+
+$(BUILD)/version_id.h: FORCE
+	$(call write_if_changed,'#define VT_VERSION "$(or $(git_version),unknown)"' \
+	    '#define VT_BUILD_FLAGS "$(strip $(CFLAGS))"')
+
+.PHONY: FORCE
+FORCE:
+
+##@ Experiments
+
+program := $(if $(filter release,$(MODE)),./vitrine,$(BUILD)/vitrine)
+
+# Said before anything is built; a wrong name is answered by the program.
+ifneq ($(filter exp,$(MAKECMDGOALS)),)
+ifeq ($(EXP),)
+$(error exp: say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
+        experiments/base/%,$(wildcard experiments/*.yaml experiments/*/*.yaml))))
+endif
+endif
+
+.PHONY: exp
+exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS="--threads 2"]
+	$(strip $(program) train $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: plots
+plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
+	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
+##@ Checking
+
+.PHONY: check
+check: all tests ## run the tests: [MODE=debug|tsan] [TESTS="tests/cli_make.sh ..."] [JOBS=n]
+	@scripts/run-tests $(MODE) $(TESTS)
+
+.PHONY: lint
+lint: ## check format, style and likely defects, without running anything
+	@scripts/lint
+
+.PHONY: format
+format: ## bring the C sources into the format that lint asks for
+	clang-format -i $(shell find src kernels tests -name '*.[ch]')
+
+##@ House keeping
+
+.PHONY: install
+install: all ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(programs) $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(programs)))
+
+.PHONY: clean
+clean: ## remove what was built (runs under results/ stay)
+	rm -rf build vitrine vitrine-h5
+
+.PHONY: help
+help: ## show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,46 @@
+/*
+ * A device: a backend's kernel table, its threads or stream, and its memory.
+ *
+ * CPU: OpenBLAS is loaded here, after its kernel family was pinned to Haswell and its threads to
+ * one (set later it has no effect), and version, family and threading are read back. Called from
+ * inside the chunks of a fixed grid, single-threaded, it gives the same bits at any thread count
+ * and on every AVX2 machine.
+ */
+#ifndef VT_DEVICE_H
+#define VT_DEVICE_H
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "kernels/kernels.h"
+
+typedef struct vt_device_info {
+    const char *backend; /* "cpu" */
+    const char *kernels; /* "avx2" or "avx512": equal bits */
+    char blas[128];      /* as the library describes itself: version, threading, kernel family */
+    int threads;
+} vt_device_info;
+
+/* threads: 0 = all cores given to the process. Environment VITRINE_KERNELS=avx2|avx512 forces a
+ * kernel width. No AVX2, no OpenBLAS or one that cannot be pinned: VT_ERR_HELPER. */
+vt_status vt_dev_new(vt_dev **dev, int threads, vt_error *err);
+void vt_dev_free(vt_dev *dev);
+const vt_kernels *vt_dev_kernels(const vt_dev *dev);
+const vt_device_info *vt_dev_info(const vt_dev *dev);
+/* The CPU threads, also for host work such as loading batches. */
+vt_pool *vt_dev_pool(vt_dev *dev);
+
+/* Memory of the device, zeroed, aligned to 64 bytes. NULL if there is none. */
+void *vt_dev_alloc(vt_dev *dev, size_t size_bytes);
+void vt_dev_release(vt_dev *dev, void *block, size_t size_bytes);
+void vt_dev_write(vt_dev *dev, void *to, const void *from_host, size_t size_bytes);
+void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes);
+
+/* Scratch memory of one worker, for kernels/cpu: grown between steps by vt_dev_reserve (the plan
+ * calls it with what its kernels need), never inside one. */
+vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err);
+void *vt_dev_worker_scratch(vt_dev *dev, int worker);
+size_t vt_dev_reserved(const vt_dev *dev); /* bytes a worker */
+/* What one worker needs for attention over this map. */
+size_t vt_attention_worker_scratch(const vt_attention_map *map, const vt_attention_sizes *sizes);
+
+#endif

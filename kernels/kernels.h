@@ -1,0 +1,271 @@
+/*
+ * The kernel contract: every kernel's signature, formula, shapes and what it adds into, written
+ * once. A backend is one table of these functions. Nothing above this header knows which.
+ *
+ * Vocabulary of sizes: batch images; N tokens of an image; C channels; H, W map height and width;
+ * rows = batch * N; heads; P places in an attention window.
+ * Layout: channels last, (batch, H, W, C) = (batch, N, C), row-major, no gaps.
+ *
+ * Order of arguments: device, outputs, saved values, inputs, sizes, scalars.
+ * vt_buf values have the plan's activation type; `float *` is fp32 on every backend (statistics,
+ * small parameters, all parameter gradients, optimiser state). All pointers are device pointers.
+ * `write`: the gradient is written if true and added to if false. Parameter gradients always add.
+ * Optional pointers say so ("or NULL").
+ *
+ * Every sum has an order that the shapes alone fix; a partial sum a chunk, chunks added in index
+ * order (vt_row_chunks). `scratch` is memory of the plan, valid during the call only; its size is
+ * given by the function named beside it.
+ */
+#ifndef VT_KERNELS_H
+#define VT_KERNELS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum vt_dtype { VT_F32, VT_I32, VT_F64 } vt_dtype;
+size_t vt_dtype_size(vt_dtype type);
+
+typedef struct vt_buf {
+    void *data;
+    vt_dtype type;
+} vt_buf;
+
+typedef struct vt_dev vt_dev; /* device.h */
+
+/* Scalars that change from step to step, read by kernels from device memory so that a recorded
+ * sequence of kernels can be replayed. */
+typedef struct vt_step {
+    uint32_t key[2];   /* the seed, key of the generator */
+    uint32_t draw;     /* step number of the generator's counter: one more each forward pass */
+    float lr;          /* learning rate of this step */
+    float correction1; /* Adam: 1 - beta1^t */
+    float correction2; /* Adam: sqrt(1 - beta2^t) */
+    float grad_scale;  /* the loss gradient is multiplied by this: 1 / images in the step */
+    float clip;        /* gradients are multiplied by this: written by clip_factor, else 1 */
+} vt_step;
+
+/* Which generator stream a node draws from: vt_rng's `stream` word (base/rng.h). Element e of
+ * image b in the batch uses counter { e / 4, b, step->draw, stream }, word e % 4. An element is
+ * kept when the word, as a 32-bit integer, is >= floor(rate * 2^32). */
+typedef uint32_t vt_draw_stream;
+
+/* Fixed number of row chunks for sums over rows: min(16, ceil(rows / 32)), at least 1. Chunk i has
+ * rows [i * h, min(rows, (i + 1) * h)) with h = ceil(rows / chunks). */
+int64_t vt_row_chunks(int64_t rows);
+
+/* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out) or NULL */
+typedef void vt_linear_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
+                              int64_t out, int64_t in);
+/* dx (rows, in) = or += dy w */
+typedef void vt_linear_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w, int64_t rows,
+                                int64_t out, int64_t in);
+/* dw += dy^T x;  db += sum_r dy.  dw or db may be NULL. scratch: vt_row_chunks(rows) * out floats
+ */
+typedef void vt_linear_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x, int64_t rows,
+                                int64_t out, int64_t in, float *scratch);
+
+/* ---- layer norm over the last axis: y = (x - mean) * rstd * w + b; rstd = 1/sqrt(var + eps),
+ * var biased. mean, rstd (rows) are outputs. */
+typedef void vt_layernorm_fwd_fn(vt_dev *d, vt_buf y, float *mean, float *rstd, vt_buf x,
+                                 const float *w, const float *b, int64_t rows, int64_t cols,
+                                 float eps);
+/* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: 2 * vt_row_chunks(rows) * cols floats.
+ * dw and db may be NULL (frozen). */
+typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
+                                 vt_buf x, const float *w, const float *mean, const float *rstd,
+                                 int64_t rows, int64_t cols, float *scratch);
+
+/* ---- GELU. erf: x/2 (1 + erf(x / sqrt 2)); tanh: x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))) */
+typedef enum vt_gelu_form { VT_GELU_FORM_ERF, VT_GELU_FORM_TANH } vt_gelu_form;
+typedef void vt_gelu_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_gelu_form form);
+typedef void vt_gelu_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
+                            vt_gelu_form form);
+
+/*
+ * ---- attention in groups: full self-attention, windows and shifted windows are one kernel.
+ *
+ * The tokens of an image are cut into groups; a token attends to the tokens of its own group and
+ * to the group's padded places, if the window mode lets padding attend. A padded token is a zero
+ * row before the qkv product, so its key and value are the qkv bias: it is never stored nor
+ * computed. Places: a window has P places; `place` says where in its window a token sits.
+ */
+typedef struct vt_attention_group {
+    int32_t first, n_tokens;   /* members: token[first..], place[first..] */
+    int32_t first_pad, n_pads; /* padded places: pad_place[first_pad..] */
+    int32_t window;            /* number of the window that the group lies in */
+} vt_attention_group;
+
+typedef struct vt_attention_map {
+    int64_t tokens, windows, places; /* N; windows of an image; P */
+    int64_t n_groups, max_tokens, max_pads;
+    int64_t table_rows;               /* rows of the bias table, 0 without one */
+    const vt_attention_group *groups; /* n_groups; every token is in exactly one */
+    const int32_t *token;             /* (tokens) */
+    const int32_t *place;             /* (tokens) */
+    const int32_t *pad_place;
+    const int32_t *bias_row; /* (P, P): [query][key] -> row of the bias table, or NULL */
+} vt_attention_map;
+
+typedef struct vt_attention_sizes {
+    int64_t batch, channels, heads; /* head width = channels / heads, any positive integer */
+    float scale;                    /* scores = scale * q.k + bias */
+    float drop;                     /* dropout rate on the weights; 0 in evaluation */
+    vt_draw_stream stream;          /* dropout element ((window*heads + head)*P + query)*P + key */
+} vt_attention_sizes;
+
+/*
+ * qkv (batch, N, 3C): q, k, v, each head after head. table (table_rows, heads) or NULL: relative
+ * position bias. pad_bias (3C): the qkv bias, NULL if the map has no pads.
+ * y (batch, N, C). lse (batch, heads, N): log of the sum of exp(scores), saved for the backward
+ * pass, which computes the weights again.
+ */
+typedef void vt_attention_fwd_fn(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const float *table,
+                                 const float *pad_bias, const vt_attention_map *map,
+                                 const vt_attention_sizes *sizes, const vt_step *step);
+/* dqkv as `write` says; dtable += (or NULL); dpad_bias (3C) += the pads' key and value gradients
+ * (or NULL). scratch: vt_attention_scratch(map, sizes) bytes. */
+typedef void vt_attention_bwd_fn(vt_dev *d, vt_buf dqkv, bool write, float *dtable,
+                                 float *dpad_bias, vt_buf dy, vt_buf qkv, const float *lse,
+                                 const float *table, const float *pad_bias,
+                                 const vt_attention_map *map, const vt_attention_sizes *sizes,
+                                 const vt_step *step, void *scratch);
+size_t vt_attention_scratch(const vt_attention_map *map, const vt_attention_sizes *sizes);
+/* The weights themselves, for captures: probs (batch, windows, heads, P, P), before dropout;
+ * rows of padded queries and everything a query does not see are 0. */
+typedef void vt_attention_probs_fn(vt_dev *d, float *probs, vt_buf qkv, const float *lse,
+                                   const float *table, const float *pad_bias,
+                                   const vt_attention_map *map, const vt_attention_sizes *sizes);
+
+/* ---- patches: x (batch, H, W, C) -> y (batch, ceil(H/p), ceil(W/p), C*p*p), values of a patch in
+ * the order (channel, row, column); outside the image is 0. No backward: images need no gradient.
+ */
+typedef void vt_patchify_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64_t H, int64_t W,
+                                int64_t C, int64_t p);
+
+/* ---- patch merging's gather: x (batch, H, W, C) -> y (batch, ceil(H/2), ceil(W/2), 4C), the
+ * neighbours in the order (row, column) = (0,0), (1,0), (0,1), (1,1); outside the map is 0. */
+typedef void vt_merge_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64_t H, int64_t W,
+                             int64_t C);
+typedef void vt_merge_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t batch, int64_t H,
+                             int64_t W, int64_t C);
+
+/* ---- tokens: y (batch, t + N, C) with t = 1 if cls (C) is given, else 0: y[b,0] = cls,
+ * y[b,t+i] = x[b,i]; then + pos (t + N, C) if given. cls, pos or NULL. */
+typedef void vt_tokens_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, const float *cls, const float *pos,
+                              int64_t batch, int64_t N, int64_t C);
+/* has_cls: as in the forward pass; dcls, dpos: += or NULL */
+typedef void vt_tokens_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dcls, float *dpos, vt_buf dy,
+                              bool has_cls, int64_t batch, int64_t N, int64_t C);
+
+/* ---- pooling over tokens: x (batch, N, C) -> y (batch, C): the mean, or token 0 */
+typedef void vt_mean_tokens_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64_t N,
+                                   int64_t C);
+typedef void vt_mean_tokens_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t batch,
+                                   int64_t N, int64_t C);
+typedef void vt_first_token_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64_t N,
+                                   int64_t C);
+typedef void vt_first_token_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t batch,
+                                   int64_t N, int64_t C);
+
+/* ---- residual: y = x + s_b * f, all (batch, n). s_b = 1, or with drop path 0 or 1/(1 - rate),
+ * one draw (element 0) an image. Backward: dx = or += dy; df = or += s_b * dy. */
+typedef void vt_residual_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf f, int64_t batch, int64_t n,
+                                float rate, vt_draw_stream stream, const vt_step *step);
+typedef void vt_residual_bwd_fn(vt_dev *d, vt_buf dx, bool write_x, vt_buf df, bool write_f,
+                                vt_buf dy, int64_t batch, int64_t n, float rate,
+                                vt_draw_stream stream, const vt_step *step);
+
+/* ---- dropout: y = keep ? x / (1 - rate) : 0, all (batch, n), element number within the image.
+ * Backward is the same with dx, dy. */
+typedef void vt_dropout_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64_t n, float rate,
+                               vt_draw_stream stream, const vt_step *step);
+typedef void vt_dropout_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t batch,
+                               int64_t n, float rate, vt_draw_stream stream, const vt_step *step);
+
+/*
+ * ---- softmax cross entropy with label smoothing s: target = (1 - s) onehot + s / classes.
+ * loss (rows), lse (rows) and rank (rows: how many classes stand before the label, ties by lower
+ * index) are outputs. totals[4] += sum of loss, count of rank 0, count of rank < 5, rows; summed
+ * in row order in double.
+ */
+typedef void vt_cross_entropy_fwd_fn(vt_dev *d, float *loss, float *lse, int32_t *rank,
+                                     double *totals, vt_buf logits, const int32_t *labels,
+                                     int64_t rows, int64_t classes, float smoothing);
+/* dlogits = (softmax - target) * step->grad_scale */
+typedef void vt_cross_entropy_bwd_fn(vt_dev *d, vt_buf dlogits, vt_buf logits, const float *lse,
+                                     const int32_t *labels, int64_t rows, int64_t classes,
+                                     float smoothing, const vt_step *step);
+
+/* ---- optimisers, on n contiguous parameters with their gradients g, already averaged; each g is
+ * multiplied by step->clip first. Formulas are PyTorch's.
+ * sgd: g += decay * w; m = first ? g : momentum * m + g; w -= lr * (nesterov ? g + momentum*m : m)
+ * (m NULL without momentum). */
+typedef void vt_sgd_fn(vt_dev *d, float *w, float *m, const float *g, int64_t n, float momentum,
+                       float decay, bool nesterov, bool first, const vt_step *step);
+/* adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+ * w -= (lr / correction1) * m / (sqrt(v) / correction2 + eps). decoupled (AdamW):
+ * w *= 1 - lr * decay before; else g += decay * w before. */
+typedef void vt_adam_fn(vt_dev *d, float *w, float *m, float *v, const float *g, int64_t n,
+                        float beta1, float beta2, float eps, float decay, bool decoupled,
+                        const vt_step *step);
+/* *sum = sum of g^2 in double, chunks of 16384 elements, pairwise; scratch: ceil(n/16384) doubles.
+ * Not finite if and only if a gradient is not. */
+typedef void vt_sum_squares_fn(vt_dev *d, double *sum, const float *g, int64_t n, double *scratch);
+/* step->clip = min(1, max_norm / (sqrt(*sum) + 1e-6)) */
+typedef void vt_clip_factor_fn(vt_dev *d, vt_step *step, const double *sum, float max_norm);
+
+/* ---- plain memory */
+typedef void vt_fill_zero_fn(vt_dev *d, void *data, size_t size_bytes);
+/* Number of the first element that is not finite, or -1. */
+typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
+
+#define VT_KERNEL_LIST(X)                                                                          \
+    X(linear_fwd)                                                                                  \
+    X(linear_bwd_x)                                                                                \
+    X(linear_bwd_w)                                                                                \
+    X(layernorm_fwd)                                                                               \
+    X(layernorm_bwd)                                                                               \
+    X(gelu_fwd)                                                                                    \
+    X(gelu_bwd)                                                                                    \
+    X(attention_fwd)                                                                               \
+    X(attention_bwd)                                                                               \
+    X(attention_probs)                                                                             \
+    X(patchify_fwd)                                                                                \
+    X(merge_fwd)                                                                                   \
+    X(merge_bwd)                                                                                   \
+    X(tokens_fwd)                                                                                  \
+    X(tokens_bwd)                                                                                  \
+    X(mean_tokens_fwd)                                                                             \
+    X(mean_tokens_bwd)                                                                             \
+    X(first_token_fwd)                                                                             \
+    X(first_token_bwd)                                                                             \
+    X(residual_fwd)                                                                                \
+    X(residual_bwd)                                                                                \
+    X(dropout_fwd)                                                                                 \
+    X(dropout_bwd)                                                                                 \
+    X(cross_entropy_fwd)                                                                           \
+    X(cross_entropy_bwd)                                                                           \
+    X(sgd)                                                                                         \
+    X(adam)                                                                                        \
+    X(sum_squares)                                                                                 \
+    X(clip_factor)                                                                                 \
+    X(fill_zero)                                                                                   \
+    X(find_nonfinite)
+
+typedef struct vt_kernels {
+    const char *name; /* "avx2", "avx512" */
+#define X(kernel) vt_##kernel##_fn *kernel;
+    VT_KERNEL_LIST(X)
+#undef X
+} vt_kernels;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
