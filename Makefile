@@ -32,12 +32,15 @@ H5_LIBS = -lhdf5_hl $(shell pkg-config --libs $(H5_PACKAGES))
 TEST_LIBS = -lcmocka
 
 parts := base config graph ops nn data train results cli
-lib_sources := $(filter-out src/cli/main.c,$(wildcard $(parts:%=src/%/*.c) kernels/cpu/*.c))
+lib_sources := $(filter-out src/cli/main.c,$(wildcard $(parts:%=src/%/*.c) kernels/*.c))
+kernel_sources := $(wildcard kernels/cpu/*.c)
 h5_sources := $(wildcard src/h5/*.c)
 test_sources := $(wildcard tests/test_*.c)
 support_sources := $(wildcard tests/support*.c tests/support/*.c)
 
-lib_objects := $(lib_sources:%.c=$(BUILD)/%.o)
+# Every CPU kernel is compiled once for each vector width; the program picks one when it starts.
+lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) \
+               $(foreach isa,avx2 avx512,$(kernel_sources:%.c=$(BUILD)/%.$(isa).o))
 h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
 support_objects := $(support_sources:%.c=$(BUILD)/%.o)
 test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
@@ -92,11 +95,21 @@ $(h5_objects) $(h5_test_programs:%=%.o): CPPFLAGS += $(H5_CPPFLAGS)
 $(BUILD)/tests/%.o: CPPFLAGS += -Itests
 $(BUILD)/src/base/version.o: CPPFLAGS += -include $(BUILD)/version_id.h
 $(BUILD)/src/base/version.o: $(BUILD)/version_id.h
-$(BUILD)/kernels/cpu/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
+
+define compile
+@mkdir -p $(@D)
+$(call say,cc) $(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+endef
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(call say,cc) $(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+	$(compile)
+$(BUILD)/%.avx2.o: CPPFLAGS += -DVT_ISA=avx2
+$(BUILD)/%.avx2.o: %.c $(BUILD)/flags
+	$(compile)
+$(BUILD)/%.avx512.o: CPPFLAGS += -DVT_ISA=avx512
+$(BUILD)/%.avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(BUILD)/%.avx512.o: %.c $(BUILD)/flags
+	$(compile)
 
 # Three small files that are rewritten only when what they hold changes, so that other flags, another
 # list of sources or another commit rebuild what depends on them and nothing else.
@@ -116,7 +129,7 @@ $(BUILD)/flags: FORCE
 	$(call write_if_changed,'$(all_flags)')
 
 $(BUILD)/sources: FORCE
-	$(call write_if_changed,$(lib_sources))
+	$(call write_if_changed,$(lib_sources) $(kernel_sources))
 
 $(BUILD)/version_id.h: FORCE
 	$(call write_if_changed,'#define VT_VERSION "$(or $(git_version),unknown)"' \

@@ -35,6 +35,13 @@ void vt_dev_release(vt_dev *dev, void *block, size_t size_bytes);
 void vt_dev_write(vt_dev *dev, void *to, const void *from_host, size_t size_bytes);
 void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes);
 
+/* A device block as the host sees it, for saving without a copy: on the CPU the block itself. */
+static inline const void *vt_dev_host_view(const vt_dev *dev, const void *block)
+{
+    (void)dev;
+    return block;
+}
+
 /* Scratch memory of one worker, for kernels/cpu: grown between steps by vt_dev_reserve (the plan
  * calls it with what its kernels need), never inside one. */
 vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err);

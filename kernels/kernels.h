@@ -209,9 +209,10 @@ typedef void vt_sgd_fn(vt_dev *d, float *w, float *m, const float *g, int64_t n,
                        float decay, bool nesterov, bool first, const vt_step *step);
 /* adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
  * w -= (lr / correction1) * m / (sqrt(v) / correction2 + eps). decoupled (AdamW):
- * w *= 1 - lr * decay before; else g += decay * w before. */
+ * w *= 1 - lr * decay before; else g += decay * w before. The betas are double because 1 - 0.999
+ * taken from a float is wrong by 1e-5 of itself. */
 typedef void vt_adam_fn(vt_dev *d, float *w, float *m, float *v, const float *g, int64_t n,
-                        float beta1, float beta2, float eps, float decay, bool decoupled,
+                        double beta1, double beta2, float eps, float decay, bool decoupled,
                         const vt_step *step);
 /* *sum = sum of g^2 in double, chunks of 16384 elements, pairwise; scratch: ceil(n/16384) doubles.
  * Not finite if and only if a gradient is not. */

@@ -71,8 +71,12 @@ typedef struct vt_data vt_data;
  * (cifar-10-batches-bin, cifar-100-binary) below each. Other bytes than the published ones are a
  * warning in the info, never an error.
  *
- * VT_ERR_NOINPUT: a file is missing or cannot be read (the message says how to get it).
- * VT_ERR_DATA: wrong size, label out of range, bad list of class names; names file and record.
+ * The validation part: as many images of each class (the first classes one more if val is no
+ * multiple of their number; fewer where a class runs out), by the order in which a shuffle of
+ * stream SPLIT puts them. Parts are in ascending image order.
+ *
+ * VT_ERR_NOINPUT: a file is missing or may not be read (the message says how to get it).
+ * VT_ERR_DATA: not a file, wrong size, label out of range, bad class names; names file and record.
  * VT_ERR_CONFIG: unknown name, or val leaves no training image.
  * VT_ERR_IO, VT_ERR_NOMEM. *data is NULL after a failure.
  */

@@ -1,0 +1,240 @@
+#include "data/data.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "data/cifar.h"
+#include "data/set.h"
+#include "data/shapes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *vt_part_name(vt_part part)
+{
+    static const char *const names[VT_PART_COUNT] = {"train", "val", "test"};
+    return names[part];
+}
+
+vt_status vt_data_make_room(vt_data *data, int64_t side, int64_t classes, int64_t n_train,
+                            int64_t n_test, vt_error *err)
+{
+    vt_data_info *info = &data->info;
+    if (data->val < 0 || data->val >= n_train)
+        return vt_fail(err, VT_ERR_CONFIG,
+                       "data.val: %" PRId64 " of the %" PRId64 " training images of %s cannot be "
+                       "held out; expected 0 to %" PRId64,
+                       data->val, n_train, info->name, n_train - 1);
+    info->height = info->width = side;
+    info->channels = VT_DATA_MAX_CHANNELS;
+    info->classes = classes;
+    data->n_train = n_train;
+    data->n_images = n_train + n_test;
+    data->images_size = (size_t)(data->n_images * side * side * info->channels);
+    data->images = vt_block_alloc(data->images_size);
+    data->labels = vt_calloc((size_t)data->n_images, 1);
+    if (!data->images || !data->labels)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the %" PRId64 " images of %s (%zu bytes)",
+                       data->n_images, info->name, data->images_size);
+    return VT_OK;
+}
+
+struct drawing {
+    vt_data *data;
+    uint64_t seed;
+};
+
+static void draw_images(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct drawing *a = arg;
+    const vt_data *data = a->data;
+    (void)worker;
+    for (int64_t i = first; i < last; i++) {
+        bool test = i >= data->n_train;
+        uint32_t number = (uint32_t)(test ? i - data->n_train : i);
+        data->labels[i] = (uint8_t)vt_shapes_label(a->seed, test, number);
+        vt_shapes_draw(a->seed, test, number,
+                       data->images + i * VT_SHAPES_SIDE * VT_SHAPES_SIDE * VT_DATA_MAX_CHANNELS);
+    }
+}
+
+static vt_status make_shapes(vt_data *data, uint64_t seed, vt_pool *pool, vt_error *err)
+{
+    data->info.name = "shapes";
+    data->info.folder = "";
+    data->info.class_names = vt_shapes_names;
+    data->info.files = data->files;
+    data->info.official = true;
+    vt_status status = vt_data_make_room(data, VT_SHAPES_SIDE, VT_SHAPES_CLASSES, VT_SHAPES_TRAIN,
+                                         VT_SHAPES_TEST, err);
+    if (status == VT_OK)
+        vt_grid_run(pool, data->n_images, 100, draw_images, &(struct drawing){data, seed});
+    return status;
+}
+
+/* How many images of each class are held out: rounds over the classes, skipping empty ones. */
+static void share_out(const vt_data *data, int64_t quota[256])
+{
+    int64_t left[256] = {0};
+    for (int64_t i = 0; i < data->n_train; i++)
+        left[data->labels[i]]++;
+    memset(quota, 0, 256 * sizeof *quota);
+    for (int64_t taken = 0; taken < data->val;)
+        for (int64_t c = 0; c < data->info.classes && taken < data->val; c++)
+            if (left[c] > 0) {
+                left[c]--;
+                quota[c]++;
+                taken++;
+            }
+}
+
+static int64_t limited(int64_t n, int64_t limit)
+{
+    return limit > 0 && limit < n ? limit : n;
+}
+
+static vt_status split(vt_data *data, const vt_data_request *r, vt_error *err)
+{
+    vt_status status = VT_OK;
+    int64_t n_test = data->n_images - data->n_train, quota[256], *n = data->info.n;
+    uint32_t *order = vt_calloc((size_t)data->n_train, sizeof *order);
+    bool *held_out = vt_calloc((size_t)data->n_train, sizeof *held_out);
+    for (int part = 0; part < VT_PART_COUNT; part++) {
+        int64_t room = part == VT_PART_TEST ? n_test : data->n_train;
+        data->numbers[part] = vt_calloc((size_t)room, sizeof *data->numbers[part]);
+        if (!data->numbers[part])
+            status = VT_ERR_NOMEM;
+    }
+    if (status != VT_OK || !order || !held_out) {
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory to split %s", data->info.name);
+        goto out;
+    }
+
+    share_out(data, quota);
+    vt_rng rng = vt_rng_at(r->seed, VT_STREAM_SPLIT, 0, 0, 0);
+    vt_rng_shuffle(&rng, order, (uint32_t)data->n_train);
+    for (int64_t i = 0; i < data->n_train; i++)
+        held_out[order[i]] = quota[data->labels[order[i]]]-- > 0;
+    for (int64_t i = 0; i < data->n_train; i++) {
+        vt_part part = held_out[i] ? VT_PART_VAL : VT_PART_TRAIN;
+        data->numbers[part][n[part]++] = (uint32_t)i;
+    }
+    for (int64_t i = 0; i < n_test; i++)
+        data->numbers[VT_PART_TEST][i] = (uint32_t)(data->n_train + i);
+    n[VT_PART_TRAIN] = limited(n[VT_PART_TRAIN], r->limit_train);
+    n[VT_PART_TEST] = limited(n_test, r->limit_test);
+out:
+    vt_free(order);
+    vt_free(held_out);
+    return status;
+}
+
+static void add_text(vt_sha256 *hash, const char *text)
+{
+    vt_sha256_add(hash, text, strlen(text));
+}
+
+static void digest(vt_data *data)
+{
+    vt_sha256 hash = {0};
+    uint8_t bytes[VT_SHA256_SIZE];
+    char line[160];
+    vt_sha256_init(&hash);
+    add_text(&hash, data->info.name);
+    add_text(&hash, "\n");
+    for (int i = 0; i < data->info.n_files; i++) {
+        const vt_data_file *file = &data->files[i];
+        snprintf(line, sizeof line, "%s %" PRId64 " ", file->name, file->size_bytes);
+        add_text(&hash, line);
+        add_text(&hash, file->sha256);
+        add_text(&hash, "\n");
+    }
+    if (data->info.n_files == 0) {
+        vt_sha256_add(&hash, data->labels, (size_t)data->n_images);
+        vt_sha256_add(&hash, data->images, data->images_size);
+    }
+    for (int part = 0; part < VT_PART_COUNT; part++) {
+        snprintf(line, sizeof line, "%s %" PRId64 "\n", vt_part_name((vt_part)part),
+                 data->info.n[part]);
+        add_text(&hash, line);
+        for (int64_t i = 0; i < data->info.n[part]; i++) {
+            uint32_t number = data->numbers[part][i];
+            uint8_t word[4] = {(uint8_t)number, (uint8_t)(number >> 8), (uint8_t)(number >> 16),
+                               (uint8_t)(number >> 24)};
+            vt_sha256_add(&hash, word, sizeof word);
+        }
+    }
+    vt_sha256_finish(&hash, bytes);
+    vt_sha256_hex(bytes, data->info.digest);
+}
+
+vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, vt_error *err)
+{
+    vt_status status;
+    *out = NULL;
+    vt_data *data = vt_calloc(1, sizeof *data);
+    if (!data)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the data set");
+    data->val = r->val;
+    if (strcmp(r->name, "cifar10") == 0 || strcmp(r->name, "cifar100") == 0)
+        status = vt_cifar_read(data, r->name, r->dir, pool, err);
+    else if (strcmp(r->name, "shapes") == 0)
+        status = make_shapes(data, r->seed, pool, err);
+    else
+        status = vt_fail(err, VT_ERR_CONFIG,
+                         "unknown data set '%s'; expected cifar10, cifar100 or shapes", r->name);
+    if (status != VT_OK)
+        goto out;
+    status = split(data, r, err);
+    if (status != VT_OK)
+        goto out;
+    digest(data);
+
+    data->train = r->train;
+    data->test = r->test;
+    for (int c = 0; c < VT_DATA_MAX_CHANNELS; c++)
+        for (int byte = 0; byte < 256; byte++) {
+            float x = (float)byte / 255.0f;
+            data->level[c][byte] = (x - r->mean[c]) / r->std[c];
+        }
+out:
+    if (status != VT_OK) {
+        vt_data_free(data);
+        data = NULL;
+    }
+    *out = data;
+    return status;
+}
+
+void vt_data_free(vt_data *data)
+{
+    if (!data)
+        return;
+    for (int part = 0; part < VT_PART_COUNT; part++)
+        vt_free(data->numbers[part]);
+    vt_free(data->labels);
+    vt_block_free(data->images, data->images_size);
+    vt_free(data->names);
+    vt_free(data->name_text);
+    vt_free(data->folder);
+    vt_free(data);
+}
+
+const vt_data_info *vt_data_info_of(const vt_data *data)
+{
+    return &data->info;
+}
+
+uint32_t vt_data_image(const vt_data *data, vt_part part, int64_t item)
+{
+    VT_ASSERT(item >= 0 && item < data->info.n[part]);
+    return data->numbers[part][item];
+}
+
+const uint8_t *vt_data_item(const vt_data *data, vt_part part, int64_t item, int *label)
+{
+    int64_t image = vt_data_image(data, part, item);
+    if (label)
+        *label = data->labels[image];
+    return data->images + image * data->info.height * data->info.width * data->info.channels;
+}

@@ -1,0 +1,210 @@
+#include "graph/exec.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { GUARD_BYTES = 64 };
+static const unsigned char guard_byte = 0xa5;
+
+struct vt_program {
+    const vt_plan *plan;
+    const vt_memory *memory;
+    vt_call *calls; /* plan->n_steps */
+    bool poison;
+};
+
+vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params,
+                         int64_t arena_bytes, bool training, vt_error *err)
+{
+    size_t weights = (size_t)params->n_floats * sizeof(float);
+    *memory = (vt_memory){.dev = dev,
+                          .n_floats = params->n_floats,
+                          .n_trained = params->n_trained,
+                          .arena_bytes = arena_bytes};
+    memory->weights = vt_dev_alloc(dev, weights);
+    if (training)
+        memory->grads = vt_dev_alloc(dev, (size_t)params->n_trained * sizeof(float));
+    memory->arena = vt_dev_alloc(dev, (size_t)arena_bytes);
+    memory->step = vt_dev_alloc(dev, sizeof *memory->step);
+    memory->totals = vt_dev_alloc(dev, VT_TOTALS * sizeof *memory->totals);
+    if (memory->weights && (memory->grads || !training) && memory->arena && memory->step &&
+        memory->totals)
+        return VT_OK;
+    vt_memory_release(memory);
+    return vt_fail(err, VT_ERR_NOMEM,
+                   "no memory for the plan: %.1f MiB for activations and %.1f MiB for parameters",
+                   (double)arena_bytes / 0x1p20, (double)weights / 0x1p20);
+}
+
+void vt_memory_release(vt_memory *memory)
+{
+    vt_dev *dev = memory->dev;
+    if (!dev)
+        return;
+    vt_dev_release(dev, memory->weights, (size_t)memory->n_floats * sizeof(float));
+    vt_dev_release(dev, memory->grads, (size_t)memory->n_trained * sizeof(float));
+    vt_dev_release(dev, memory->arena, (size_t)memory->arena_bytes);
+    vt_dev_release(dev, memory->step, sizeof *memory->step);
+    vt_dev_release(dev, memory->totals, VT_TOTALS * sizeof *memory->totals);
+    *memory = (vt_memory){0};
+}
+
+int64_t vt_memory_bytes(const vt_memory *memory)
+{
+    int64_t floats = memory->n_floats + (memory->grads ? memory->n_trained : 0);
+    return floats * (int64_t)sizeof(float) + memory->arena_bytes;
+}
+
+static void *at_span(const vt_program *program, int span)
+{
+    return span < 0 ? NULL : program->memory->arena + program->plan->spans[span].offset;
+}
+
+void *vt_program_value(const vt_program *program, const vt_node *node)
+{
+    if (node->op == VT_OP_PARAM)
+        return program->memory->weights + node->param->offset;
+    return at_span(program, program->plan->node[node->number].value);
+}
+
+void *vt_program_grad(const vt_program *program, const vt_node *node)
+{
+    if (node->op != VT_OP_PARAM)
+        return at_span(program, program->plan->node[node->number].grad);
+    return node->param->trained && program->memory->grads
+               ? program->memory->grads + node->param->offset
+               : NULL;
+}
+
+static vt_call bind(const vt_program *program, const vt_plan_step *step)
+{
+    const vt_node *node = program->plan->graph->node[step->node];
+    const vt_node_plan *place = &program->plan->node[node->number];
+    const vt_memory *memory = program->memory;
+    vt_call call = {.node = node,
+                    .backward = step->backward,
+                    .dev = memory->dev,
+                    .k = vt_dev_kernels(memory->dev),
+                    .step = memory->step,
+                    .totals = memory->totals};
+    call.y = (vt_buf){vt_program_value(program, node), node->type};
+    call.dy = (vt_buf){vt_program_grad(program, node), node->type};
+    call.scratch = at_span(program, place->scratch);
+    for (int i = 0; i < node->n_kept; i++)
+        call.kept[i] = at_span(program, place->kept[i]);
+    for (int i = 0; i < node->n_in; i++) {
+        if (!node->in[i])
+            continue;
+        call.x[i] = (vt_buf){vt_program_value(program, node->in[i]), node->in[i]->type};
+        call.write[i] = place->write[i];
+        if (step->backward && node->in[i]->needs_grad)
+            call.dx[i] = (vt_buf){vt_program_grad(program, node->in[i]), node->in[i]->type};
+    }
+    return call;
+}
+
+vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memory *memory,
+                         vt_error *err)
+{
+    vt_program *program = vt_calloc(1, sizeof *program);
+    *result = NULL;
+    VT_ASSERT(plan->arena_bytes <= memory->arena_bytes);
+    if (program)
+        program->calls = vt_calloc((size_t)plan->n_steps, sizeof *program->calls);
+    if (!program || !program->calls) {
+        vt_program_free(program);
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the program");
+    }
+    program->plan = plan;
+    program->memory = memory;
+    for (int s = 0; s < plan->n_steps; s++)
+        program->calls[s] = bind(program, &plan->steps[s]);
+    *result = program;
+    return vt_dev_reserve(memory->dev, (size_t)plan->worker_bytes, err);
+}
+
+void vt_program_free(vt_program *program)
+{
+    if (!program)
+        return;
+    vt_free(program->calls);
+    vt_free(program);
+}
+
+const vt_plan *vt_program_plan(const vt_program *program)
+{
+    return program->plan;
+}
+
+/* Spans whose life begins at this step; inputs, written from outside, are spared. */
+static void poison_spans(const vt_program *program, int step)
+{
+    const vt_plan *plan = program->plan;
+    for (int i = 0; i < plan->n_spans; i++) {
+        const vt_span *span = &plan->spans[i];
+        char *bytes = program->memory->arena + span->offset;
+        bool input = false;
+        for (int n = 0; n < plan->graph->n; n++)
+            input |= plan->graph->node[n]->op == VT_OP_INPUT && plan->node[n].value == i;
+        if (span->first != step)
+            continue;
+        if (!input)
+            memset(bytes, 0xff, (size_t)span->size_bytes);
+        memset(bytes + span->size_bytes, guard_byte, GUARD_BYTES);
+    }
+}
+
+static void run(vt_program *program, int first, int last, vt_program_hook *hook, void *arg)
+{
+    for (int s = first; s < last; s++) {
+        const vt_call *call = &program->calls[s];
+        if (program->poison)
+            poison_spans(program, s);
+        if (call->backward)
+            vt_op_table[call->node->op].bwd(call);
+        else
+            vt_op_table[call->node->op].fwd(call);
+        if (hook)
+            hook(arg, call);
+    }
+}
+
+void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg)
+{
+    run(program, 0, program->plan->n_forward, hook, arg);
+}
+
+void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg)
+{
+    run(program, program->plan->n_forward, program->plan->n_steps, hook, arg);
+}
+
+void vt_program_poison(vt_program *program, bool on)
+{
+    program->poison = on;
+}
+
+int vt_program_broken_guards(const vt_program *program)
+{
+    const vt_plan *plan = program->plan;
+    int broken = 0;
+    for (int i = 0; i < plan->n_spans; i++) {
+        const vt_span *span = &plan->spans[i];
+        const char *guard = program->memory->arena + span->offset + span->size_bytes;
+        bool reused = false; /* by a span that was placed there after this one's life */
+        for (int j = 0; j < plan->n_spans && !reused; j++) {
+            const vt_span *other = &plan->spans[j];
+            reused =
+                j != i && other->last > span->last &&
+                other->offset < span->offset + span->size_bytes + GUARD_BYTES &&
+                span->offset + span->size_bytes < other->offset + other->size_bytes + GUARD_BYTES;
+        }
+        for (int b = 0; b < GUARD_BYTES && !reused; b++)
+            if ((unsigned char)guard[b] != guard_byte) {
+                broken++;
+                break;
+            }
+    }
+    return broken;
+}

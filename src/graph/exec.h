@@ -1,0 +1,58 @@
+/*
+ * Running a plan on a device: every pointer of every call is fixed once, so a pass is a walk over
+ * a list and allocates nothing.
+ *
+ * vt_memory is the memory that all programs of a model share: parameters, their gradients, one
+ * arena as large as the largest plan, the step's scalars and the loss totals.
+ */
+#ifndef VT_GRAPH_EXEC_H
+#define VT_GRAPH_EXEC_H
+
+#include "graph/plan.h"
+#include "kernels/device.h"
+#include "ops/ops.h"
+
+enum { VT_TOTAL_LOSS, VT_TOTAL_TOP1, VT_TOTAL_TOP5, VT_TOTAL_ROWS, VT_TOTALS };
+
+typedef struct vt_memory {
+    vt_dev *dev;
+    int64_t n_floats, n_trained; /* of the parameters */
+    float *weights, *grads;      /* device; grads is NULL without training */
+    char *arena;
+    int64_t arena_bytes;
+    vt_step *step;  /* device */
+    double *totals; /* device, VT_TOTALS */
+} vt_memory;
+
+/* Start with {0}. Takes the blocks; `training` for gradients. */
+vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params,
+                         int64_t arena_bytes, bool training, vt_error *err);
+void vt_memory_release(vt_memory *memory);
+/* Bytes of weights, gradients and arena. */
+int64_t vt_memory_bytes(const vt_memory *memory);
+
+typedef struct vt_program vt_program;
+
+/* Called after each call of a pass. */
+typedef void vt_program_hook(void *arg, const vt_call *call);
+
+/* The plan must have been counted in memory->arena_bytes; plan and memory outlive the program. */
+vt_status vt_program_new(vt_program **program, const vt_plan *plan, const vt_memory *memory,
+                         vt_error *err);
+void vt_program_free(vt_program *program);
+const vt_plan *vt_program_plan(const vt_program *program);
+
+/* Device pointer of a node's value; inputs are written through it before a pass. */
+void *vt_program_value(const vt_program *program, const vt_node *node);
+void *vt_program_grad(const vt_program *program, const vt_node *node);
+
+/* The two halves of a pass. Parameter gradients and totals are added to. hook may be NULL. */
+void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg);
+void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg);
+
+/* Tests: before a span's life begins its bytes become NaN, and the guard behind it a pattern. */
+void vt_program_poison(vt_program *program, bool on);
+/* Tests: number of spans whose guard was overwritten since; the plan needs guard bytes. */
+int vt_program_broken_guards(const vt_program *program);
+
+#endif

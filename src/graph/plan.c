@@ -1,0 +1,209 @@
+#include "graph/plan.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum { ALIGN = 64, SPANS_A_NODE = 3 + VT_MAX_KEPT };
+
+static int64_t rounded(int64_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static bool stored(const vt_node *node)
+{
+    return node->op != VT_OP_PARAM;
+}
+
+static int add_span(vt_plan *plan, int first, int last, int64_t bytes)
+{
+    plan->spans[plan->n_spans] =
+        (vt_span){.first = first, .last = last, .size_bytes = rounded(bytes > 0 ? bytes : 1)};
+    return plan->n_spans++;
+}
+
+static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root)
+{
+    for (int i = 0; i < graph->n; i++)
+        if (graph->node[i]->op < VT_OP_INPUT)
+            plan->steps[plan->n_steps++] = (vt_plan_step){i, false};
+    plan->n_forward = plan->n_steps;
+    if (!graph->training)
+        return;
+    for (int i = root->number; i >= 0; i--)
+        if (graph->node[i]->op < VT_OP_INPUT && graph->node[i]->needs_grad)
+            plan->steps[plan->n_steps++] = (vt_plan_step){i, true};
+}
+
+/* Lives of values: from where they are made to their last reader. */
+static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *root,
+                         const vt_node *keep, int *made, int *last)
+{
+    for (int i = 0; i < graph->n; i++) {
+        made[i] = 0; /* inputs are there from the beginning */
+        last[i] = -1;
+    }
+    for (int s = 0; s < plan->n_steps; s++) {
+        const vt_node *node = graph->node[plan->steps[s].node];
+        bool backward = plan->steps[s].backward;
+        if (!backward) {
+            made[node->number] = s;
+            last[node->number] = s;
+        }
+        for (int i = 0; i < node->n_in; i++)
+            if (node->in[i] && (!backward || node->reads_in[i]))
+                last[node->in[i]->number] = s;
+    }
+    for (int i = 0; i < graph->n; i++) {
+        const vt_node *node = graph->node[i];
+        plan->node[i].last_use = last[i];
+        if (node == root || node == keep || node->op == VT_OP_INPUT)
+            last[i] = plan->n_steps - 1;
+        if (stored(node))
+            plan->node[i].value = add_span(plan, made[i], last[i],
+                                           node->shape.size * (int64_t)vt_dtype_size(node->type));
+    }
+}
+
+/* Lives of gradients, kept values and scratch. */
+static void place_backward(vt_plan *plan, const vt_graph *graph)
+{
+    for (int s = 0; s < plan->n_steps; s++) {
+        const vt_node *node = graph->node[plan->steps[s].node];
+        vt_node_plan *mine = &plan->node[node->number];
+        if (!plan->steps[s].backward) {
+            for (int i = 0; i < node->n_kept; i++)
+                mine->kept[i] = add_span(
+                    plan, s, s, node->kept[i].n * (int64_t)vt_dtype_size(node->kept[i].type));
+            continue;
+        }
+        for (int i = 0; i < node->n_kept; i++)
+            plan->spans[mine->kept[i]].last = s;
+        if (node->scratch_bytes)
+            mine->scratch = add_span(plan, s, s, (int64_t)node->scratch_bytes);
+        if (mine->grad >= 0)
+            plan->spans[mine->grad].last = s;
+        for (int i = 0; i < node->n_in; i++) {
+            const vt_node *in = node->in[i];
+            if (!in || !in->needs_grad || !stored(in))
+                continue;
+            vt_node_plan *theirs = &plan->node[in->number];
+            mine->write[i] = theirs->grad < 0;
+            if (theirs->grad < 0)
+                theirs->grad =
+                    add_span(plan, s, s, in->shape.size * (int64_t)vt_dtype_size(in->type));
+            else if (plan->spans[theirs->grad].last < s)
+                plan->spans[theirs->grad].last = s;
+        }
+    }
+}
+
+struct ranked {
+    int span;
+    int64_t size_bytes;
+};
+
+static int larger_first(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->size_bytes != y->size_bytes)
+        return x->size_bytes < y->size_bytes ? 1 : -1;
+    return x->span < y->span ? -1 : 1;
+}
+
+static int lower_first(const void *a, const void *b)
+{
+    const vt_span *x = *(const vt_span *const *)a, *y = *(const vt_span *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static vt_status place_spans(vt_plan *plan, int64_t guard_bytes, vt_error *err)
+{
+    size_t n = (size_t)plan->n_spans;
+    struct ranked *order = vt_calloc(n, sizeof *order);
+    vt_span **placed = vt_calloc(n, sizeof *placed), **near = vt_calloc(n, sizeof *near);
+    vt_status status = VT_OK;
+    if (!order || !placed || !near) {
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the plan");
+        goto out;
+    }
+    for (int i = 0; i < plan->n_spans; i++)
+        order[i] = (struct ranked){i, plan->spans[i].size_bytes};
+    qsort(order, n, sizeof *order, larger_first);
+    for (int i = 0; i < plan->n_spans; i++) {
+        vt_span *span = &plan->spans[order[i].span];
+        int n_near = 0;
+        int64_t offset = 0;
+        for (int j = 0; j < i; j++)
+            if (placed[j]->first <= span->last && span->first <= placed[j]->last)
+                near[n_near++] = placed[j];
+        qsort(near, (size_t)n_near, sizeof *near, lower_first);
+        for (int j = 0; j < n_near; j++) {
+            if (offset + span->size_bytes + guard_bytes <= near[j]->offset)
+                break;
+            if (near[j]->offset + near[j]->size_bytes + guard_bytes > offset)
+                offset = near[j]->offset + near[j]->size_bytes + guard_bytes;
+        }
+        span->offset = offset;
+        placed[i] = span;
+        if (offset + span->size_bytes + guard_bytes > plan->arena_bytes)
+            plan->arena_bytes = offset + span->size_bytes + guard_bytes;
+        plan->unshared_bytes += span->size_bytes;
+    }
+out:
+    vt_free(near);
+    vt_free(placed);
+    vt_free(order);
+    return status;
+}
+
+vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *root,
+                      const vt_node *keep, int64_t guard_bytes, vt_error *err)
+{
+    size_t n = (size_t)graph->n;
+    vt_plan *plan = vt_calloc(1, sizeof *plan);
+    int *made = vt_calloc(n, sizeof *made), *last = vt_calloc(n, sizeof *last);
+    vt_status status = VT_OK;
+    *result = NULL;
+    if (plan) {
+        plan->graph = graph;
+        plan->node = vt_calloc(n, sizeof *plan->node);
+        plan->steps = vt_calloc(2 * n, sizeof *plan->steps);
+        plan->spans = vt_calloc(SPANS_A_NODE * n, sizeof *plan->spans);
+    }
+    if (!plan || !made || !last || !plan->node || !plan->steps || !plan->spans) {
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the plan");
+        goto out;
+    }
+    for (int i = 0; i < graph->n; i++) {
+        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .scratch = -1};
+        for (int j = 0; j < VT_MAX_KEPT; j++)
+            plan->node[i].kept[j] = -1;
+        if ((int64_t)graph->node[i]->worker_scratch_bytes > plan->worker_bytes)
+            plan->worker_bytes = (int64_t)graph->node[i]->worker_scratch_bytes;
+    }
+    list_steps(plan, graph, root);
+    place_values(plan, graph, root, keep, made, last);
+    place_backward(plan, graph);
+    status = place_spans(plan, guard_bytes, err);
+out:
+    vt_free(last);
+    vt_free(made);
+    if (status != VT_OK) {
+        vt_plan_free(plan);
+        plan = NULL;
+    }
+    *result = plan;
+    return status;
+}
+
+void vt_plan_free(vt_plan *plan)
+{
+    if (!plan)
+        return;
+    vt_free(plan->spans);
+    vt_free(plan->steps);
+    vt_free(plan->node);
+    vt_free(plan);
+}

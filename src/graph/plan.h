@@ -1,0 +1,50 @@
+/*
+ * The plan of one graph: the steps of a pass (forward, then backward) and a place in one arena for
+ * every value, gradient, kept value and scratch.
+ *
+ * A span lives from its first to its last step; spans whose lives overlap never share bytes.
+ * Placement is greedy, largest first, at the lowest free offset. A gradient's first writer writes
+ * it and later ones add, so nothing is cleared.
+ */
+#ifndef VT_GRAPH_PLAN_H
+#define VT_GRAPH_PLAN_H
+
+#include "graph/graph.h"
+
+typedef struct vt_span {
+    int first, last; /* steps, inclusive */
+    int64_t offset, size_bytes;
+} vt_span;
+
+typedef struct vt_plan_step {
+    int node;
+    bool backward;
+} vt_plan_step;
+
+typedef struct vt_node_plan {
+    int value, grad, scratch; /* indices of spans, -1 for none */
+    int kept[VT_MAX_KEPT];
+    int last_use;          /* step of the node that uses its value last, going forward */
+    bool write[VT_MAX_IN]; /* this node's backward pass is the first writer of in[i]'s gradient */
+} vt_node_plan;
+
+typedef struct vt_plan {
+    const vt_graph *graph;
+    vt_node_plan *node; /* graph->n */
+    vt_plan_step *steps;
+    int n_steps, n_forward;
+    vt_span *spans;
+    int n_spans;
+    int64_t arena_bytes;    /* peak of the plan */
+    int64_t unshared_bytes; /* what one buffer a value would take */
+    int64_t worker_bytes;   /* scratch of one thread */
+} vt_plan;
+
+/* `guard_bytes` (a multiple of 64) are left free behind every span, for tests. The graph must
+ * outlive the plan. With a training graph the node `root` is the loss; else its backward steps are
+ * left out. Values of inputs, of `root` and of `keep` (may be NULL) live through the whole pass. */
+vt_status vt_plan_new(vt_plan **plan, const vt_graph *graph, const vt_node *root,
+                      const vt_node *keep, int64_t guard_bytes, vt_error *err);
+void vt_plan_free(vt_plan *plan);
+
+#endif

@@ -1,0 +1,321 @@
+#include "base/mem.h"
+#include "h5/parts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GLOBAL_RANK = 4, WINDOW_RANK = 5 }; /* [image,(window,)head,query,key] */
+
+#define LAYER_PREFIX "layer_"
+
+/* One layer as the first file has it; the others must be the same. */
+struct layer {
+    char name[16], path[48];
+    int rank;
+    int64_t shape[WINDOW_RANK];
+};
+
+struct attention {
+    vt_h5_file *file;
+    const vt_h5_source *source;
+    const vt_safetensor *images, *index; /* of the file that is open */
+    int64_t image_shape[4];
+    int64_t *dataset_index; /* of the first file */
+    uint16_t *label;
+    struct layer *layers;
+    int n_layers;
+};
+
+static const vt_capture *next_capture(const vt_history *h, int64_t *at)
+{
+    while (*at < h->n_captures) {
+        const vt_capture *record = &h->capture[(*at)++];
+        if (record->kind == VT_CAPTURE_ATTENTION)
+            return record;
+    }
+    return NULL;
+}
+
+/* "layer_" and two or three digits; anything else in the file is one of the named tensors. */
+static bool is_layer(const char *name)
+{
+    size_t prefix = sizeof LAYER_PREFIX - 1, size = strlen(name);
+    return strncmp(name, LAYER_PREFIX, prefix) == 0 && size >= prefix + 2 && size <= prefix + 3 &&
+           strspn(name + prefix, "0123456789") == size - prefix;
+}
+
+static bool is_column(const char *name)
+{
+    return strcmp(name, "images") == 0 || strcmp(name, "dataset_index") == 0 ||
+           strcmp(name, "label") == 0 || strcmp(name, "pred") == 0;
+}
+
+static vt_status find_layers(struct attention *a, const vt_h5_capture *capture, vt_error *err)
+{
+    int n = vt_safetensors_count(capture->tensors);
+    a->layers = vt_calloc((size_t)n + 1, sizeof *a->layers);
+    if (!a->layers)
+        return vt_fail(err, VT_ERR_NOMEM, "%s: no memory for %d layers", capture->path, n);
+    for (int i = 0; i < n; i++) {
+        const vt_safetensor *tensor = vt_safetensors_at(capture->tensors, i);
+        struct layer *layer = &a->layers[a->n_layers];
+        if (is_column(tensor->name))
+            continue;
+        if (!is_layer(tensor->name) || tensor->type != VT_SAFETENSORS_F32 ||
+            (tensor->rank != GLOBAL_RANK && tensor->rank != WINDOW_RANK))
+            return vt_fail(err, VT_ERR_DATA,
+                           "%s: tensor '%s' (%s, rank %d) is no attention layer: those are F32 of "
+                           "rank 4 or 5 and called layer_00, layer_01, ...",
+                           capture->path, tensor->name, vt_safetensors_type_name(tensor->type),
+                           tensor->rank);
+        snprintf(layer->name, sizeof layer->name, "%s", tensor->name);
+        snprintf(layer->path, sizeof layer->path, "/attention/%s/weights", layer->name);
+        layer->rank = tensor->rank;
+        memcpy(layer->shape, tensor->shape, (size_t)layer->rank * sizeof *layer->shape);
+        if (layer->shape[0] != a->image_shape[0])
+            return vt_fail(err, VT_ERR_DATA, "%s: tensor '%s' is for another number of images",
+                           capture->path, tensor->name);
+        a->n_layers++;
+    }
+    if (a->n_layers == 0)
+        return vt_fail(err, VT_ERR_DATA, "%s: no layer in it", capture->path);
+    return VT_OK;
+}
+
+/* A layer's number from the file's metadata; 0 if it is not there. */
+static vt_status get_number(const vt_h5_capture *capture, const struct layer *layer,
+                            const char *name, int64_t *value, vt_error *err)
+{
+    char key[64], *end;
+    snprintf(key, sizeof key, "%s.%s", layer->name, name);
+    const char *text = vt_safetensors_get_meta(capture->tensors, key);
+    *value = 0;
+    if (!text)
+        return VT_OK;
+    errno = 0;
+    *value = strcmp(text, "true") == 0 ? 1 : strtoll(text, &end, 10);
+    bool word = strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+    if (!word && (errno || end == text || *end || *value < 0))
+        return vt_fail(err, VT_ERR_DATA, "%s: '%s' is '%s', which is no number", capture->path, key,
+                       text);
+    return VT_OK;
+}
+
+static vt_status describe_layer(struct attention *a, const vt_h5_capture *capture,
+                                const struct layer *layer, const char *group, vt_error *err)
+{
+    static const char *const names[] = {"grid_h",  "grid_w",  "window_h", "window_w",
+                                        "shift_h", "shift_w", "has_cls"};
+    enum { WINDOW_H = 2, WINDOW_W, SHIFT_H, SHIFT_W, HAS_CLS, N_NAMES };
+    int64_t value[N_NAMES];
+    vt_status status = VT_OK;
+    for (int i = 0; i < N_NAMES && status == VT_OK; i++)
+        status = get_number(capture, layer, names[i], &value[i], err);
+    if (status != VT_OK)
+        return status;
+    uint8_t has_cls = value[HAS_CLS] != 0;
+    for (int i = 0; i < HAS_CLS; i++)
+        vt_h5_attr_i64(a->file, group, names[i], value[i]);
+    if (value[WINDOW_H] == value[WINDOW_W])
+        vt_h5_attr_i64(a->file, group, "window", value[WINDOW_H]);
+    if (value[SHIFT_H] == value[SHIFT_W])
+        vt_h5_attr_i64(a->file, group, "shift", value[SHIFT_H]);
+    vt_h5_attr(a->file, group, "has_cls", VT_H5_U8, -1, &has_cls);
+    return VT_OK;
+}
+
+static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture,
+                               const struct layer *layer, int64_t n_snapshots, vt_error *err)
+{
+    static const char *const axes[WINDOW_RANK] = {NULL, "window", "head", "query", "key"};
+    char group[32], scale[48];
+    vt_h5_dataset d = {.path = layer->path,
+                       .type = VT_H5_F32,
+                       .rank = layer->rank + 1,
+                       .dims = {(hsize_t)n_snapshots},
+                       .packed = 2,
+                       .units = "1",
+                       .long_name = "attention weights: each query's row sums to 1"};
+    for (int i = 0; i < layer->rank; i++)
+        d.dims[i + 1] = (hsize_t)layer->shape[i];
+    snprintf(group, sizeof group, "/attention/%s", layer->name);
+    vt_h5_group(a->file, group);
+    vt_status status = describe_layer(a, capture, layer, group, err);
+    if (status != VT_OK)
+        return status;
+    vt_h5_declare(a->file, &d);
+    vt_h5_axis(a->file, layer->path, 0, "/attention/snapshot_epoch");
+    vt_h5_axis(a->file, layer->path, 1, "/attention/image");
+    for (int i = 1; i < layer->rank; i++) {
+        const char *axis = axes[i + (WINDOW_RANK - layer->rank)];
+        snprintf(scale, sizeof scale, "%s/%s", group, axis);
+        vt_h5_index_scale(a->file, scale, VT_H5_I32, (hsize_t)layer->shape[i], axis);
+        vt_h5_axis(a->file, layer->path, (unsigned)i + 1, scale);
+    }
+    return VT_OK;
+}
+
+static void put_images(struct attention *a)
+{
+    static const char *const axes[] = {"/attention/image", "/attention/row", "/attention/col",
+                                       "/attention/channel"};
+    static const char *const names[] = {"captured image", "pixel row from the top",
+                                        "pixel column from the left", "colour channel"};
+    hsize_t n = (hsize_t)a->image_shape[0];
+    vt_h5_dataset images = {.path = "/attention/images",
+                            .type = VT_H5_U8,
+                            .rank = 4,
+                            .packed = 1,
+                            .units = "1",
+                            .long_name = "captured images, pixels as in the data set"};
+    const vt_h5_dataset index = {.path = "/attention/dataset_index",
+                                 .type = VT_H5_I64,
+                                 .rank = 1,
+                                 .dims = {n},
+                                 .units = "1",
+                                 .long_name = "number of the image in the test part, from 0"};
+    const vt_h5_dataset label = {.path = "/attention/label",
+                                 .type = VT_H5_U16,
+                                 .rank = 1,
+                                 .dims = {n},
+                                 .units = "1",
+                                 .long_name = "class of the image"};
+    for (int i = 0; i < 4; i++) {
+        images.dims[i] = (hsize_t)a->image_shape[i];
+        vt_h5_index_scale(a->file, axes[i], VT_H5_I32, images.dims[i], names[i]);
+    }
+    vt_h5_write(a->file, &images, a->images->data);
+    for (unsigned i = 0; i < 4; i++)
+        vt_h5_axis(a->file, images.path, i, axes[i]);
+    vt_h5_write(a->file, &index, a->dataset_index);
+    vt_h5_axis(a->file, index.path, 0, axes[0]);
+    vt_h5_write(a->file, &label, a->label);
+    vt_h5_axis(a->file, label.path, 0, axes[0]);
+}
+
+static vt_status put_snapshots(struct attention *a, int64_t n_snapshots, vt_error *err)
+{
+    const vt_h5_dataset d = {.path = "/attention/snapshot_epoch",
+                             .type = VT_H5_I32,
+                             .rank = 1,
+                             .dims = {(hsize_t)n_snapshots},
+                             .units = "1",
+                             .long_name = "epoch of the snapshot; 0 is before the first step"};
+    const vt_history *h = a->source->history;
+    int32_t *epoch = vt_calloc((size_t)n_snapshots, sizeof *epoch);
+    if (!epoch)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for /attention");
+    int64_t at = 0, i = 0;
+    for (const vt_capture *record; (record = next_capture(h, &at));)
+        epoch[i++] = (int32_t)record->epoch;
+    vt_h5_write(a->file, &d, epoch);
+    vt_h5_scale(a->file, d.path, "snapshot_epoch");
+    vt_free(epoch);
+    return VT_OK;
+}
+
+/* The first file fixes shapes, images and layers. */
+static vt_status begin(struct attention *a, const vt_h5_capture *capture, int64_t n_snapshots,
+                       vt_error *err)
+{
+    int64_t classes = a->source->history->info.n_classes;
+    const vt_h5_dataset pred = {.path = "/attention/pred",
+                                .type = VT_H5_U16,
+                                .rank = 2,
+                                .dims = {(hsize_t)n_snapshots, (hsize_t)a->images->shape[0]},
+                                .units = "1",
+                                .long_name = "class the model says"};
+    int64_t n = a->images->shape[0];
+    memcpy(a->image_shape, a->images->shape, sizeof a->image_shape);
+    vt_status status = find_layers(a, capture, err);
+    if (status == VT_OK)
+        status = vt_h5_capture_classes(capture, "label", n, classes, &a->label, err);
+    a->dataset_index = vt_calloc((size_t)n + 1, sizeof *a->dataset_index);
+    if (status == VT_OK && !a->dataset_index)
+        status = vt_fail(err, VT_ERR_NOMEM, "%s: no memory", capture->path);
+    if (status != VT_OK)
+        return status;
+    memcpy(a->dataset_index, a->index->data, (size_t)a->index->size_bytes);
+    vt_h5_group(a->file, "/attention");
+    status = put_snapshots(a, n_snapshots, err);
+    if (status != VT_OK)
+        return status;
+    put_images(a);
+    vt_h5_declare(a->file, &pred);
+    vt_h5_axis(a->file, pred.path, 0, "/attention/snapshot_epoch");
+    vt_h5_axis(a->file, pred.path, 1, "/attention/image");
+    for (int i = 0; i < a->n_layers && status == VT_OK; i++)
+        status = declare_layer(a, capture, &a->layers[i], n_snapshots, err);
+    return status;
+}
+
+static vt_status check_same(const struct attention *a, const vt_h5_capture *capture, vt_error *err)
+{
+    size_t index_size = (size_t)a->image_shape[0] * sizeof *a->dataset_index;
+    if (memcmp(a->images->shape, a->image_shape, sizeof a->image_shape) != 0 ||
+        (index_size && memcmp(a->index->data, a->dataset_index, index_size) != 0))
+        return vt_fail(err, VT_ERR_DATA, "%s: its images are not those of the first capture",
+                       capture->path);
+    return VT_OK;
+}
+
+static vt_status put_snapshot(struct attention *a, const vt_capture *record, int64_t snapshot,
+                              int64_t n_snapshots, vt_error *err)
+{
+    vt_h5_capture capture = {0};
+    const vt_safetensor *tensor = NULL;
+    uint16_t *pred = NULL;
+    int64_t classes = a->source->history->info.n_classes;
+    vt_status status = vt_h5_capture_open(&capture, a->source, record, err);
+    if (status == VT_OK && (record->epoch < 0 || record->epoch > INT32_MAX))
+        status = vt_fail(err, VT_ERR_DATA, "%s: of epoch %" PRId64, capture.path, record->epoch);
+    if (status == VT_OK)
+        status = vt_h5_capture_find(&capture, "images", VT_SAFETENSORS_U8, 4, -1, &a->images, err);
+    int64_t n = status == VT_OK ? a->images->shape[0] : 0;
+    if (status == VT_OK)
+        status =
+            vt_h5_capture_find(&capture, "dataset_index", VT_SAFETENSORS_I64, 1, n, &a->index, err);
+    if (status == VT_OK)
+        status =
+            snapshot == 0 ? begin(a, &capture, n_snapshots, err) : check_same(a, &capture, err);
+    if (status == VT_OK)
+        status = vt_h5_capture_classes(&capture, "pred", n, classes, &pred, err);
+    if (status == VT_OK)
+        vt_h5_write_row(a->file, "/attention/pred", VT_H5_U16, (hsize_t)snapshot, pred);
+    for (int i = 0; i < a->n_layers && status == VT_OK; i++) {
+        const struct layer *layer = &a->layers[i];
+        status = vt_h5_capture_find(&capture, layer->name, VT_SAFETENSORS_F32, layer->rank, n,
+                                    &tensor, err);
+        if (status == VT_OK &&
+            memcmp(tensor->shape, layer->shape, (size_t)layer->rank * sizeof *layer->shape) != 0)
+            status =
+                vt_fail(err, VT_ERR_DATA, "%s: '%s' has another shape than in the first capture",
+                        capture.path, layer->name);
+        if (status == VT_OK)
+            vt_h5_write_row(a->file, layer->path, VT_H5_F32, (hsize_t)snapshot, tensor->data);
+    }
+    vt_free(pred);
+    vt_h5_capture_close(&capture);
+    return status;
+}
+
+vt_status vt_h5_put_attention(vt_h5_file *file, const vt_h5_source *source, vt_error *err)
+{
+    struct attention a = {.file = file, .source = source};
+    const vt_history *h = source->history;
+    const vt_capture *record;
+    vt_status status = VT_OK;
+    int64_t n = 0, at = 0;
+    while (next_capture(h, &at))
+        n++;
+    at = 0;
+    for (int64_t i = 0; status == VT_OK && (record = next_capture(h, &at)); i++)
+        status = put_snapshot(&a, record, i, n, err);
+    vt_free(a.layers);
+    vt_free(a.label);
+    vt_free(a.dataset_index);
+    return status;
+}

@@ -1,0 +1,36 @@
+#include "nn/model.h"
+
+#include "ops/ops.h"
+
+static vt_model_builder *const families[VT_FAMILY_COUNT] = {
+    [VT_FAMILY_VIT] = vt_vit_build,
+    [VT_FAMILY_SWIN] = vt_swin_build,
+};
+
+vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params, int64_t batch,
+                        bool training, vt_error *err)
+{
+    vt_graph *graph = vt_graph_new(params, batch, training);
+    int64_t side = config->model_image;
+    vt_shape image = vt_shape_of(4, (int64_t[]){batch, side, side, config->model_channels});
+    *model = (vt_model){.graph = graph};
+    if (!graph)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the graph");
+    model->images = vt_graph_input(graph, "images", VT_F32, image);
+    model->labels = vt_graph_input(graph, "labels", VT_I32, vt_shape_of(1, &batch));
+    if (model->images)
+        model->logits = families[config->model_family](graph, config, model->images);
+    if (model->logits)
+        model->loss = vt_cross_entropy(graph, "loss", model->logits, model->labels,
+                                       training ? config->train_label_smoothing : 0);
+    vt_status status = vt_graph_finish(graph, err);
+    if (status != VT_OK)
+        vt_model_release(model);
+    return status;
+}
+
+void vt_model_release(vt_model *model)
+{
+    vt_graph_free(model->graph);
+    *model = (vt_model){0};
+}

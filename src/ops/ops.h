@@ -1,0 +1,91 @@
+/*
+ * The ops: functions that add a node to a graph, with their formulas and shapes. B is the batch, N
+ * the tokens of an image, C channels, (...) any leading axes. Maps are (B, H*W, C), channels last.
+ * Each op is one file: shape rule, forward and backward pass, which call kernels (kernels.h).
+ */
+#ifndef VT_OPS_OPS_H
+#define VT_OPS_OPS_H
+
+#include "graph/graph.h"
+#include "kernels/device.h"
+
+/* y (..., out) = x (..., in) w^T + b, w (out, in), b (out) or NULL. */
+vt_node *vt_linear(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b);
+
+/* Layer normalisation over the last axis (Ba, Kiros, Hinton 2016):
+ * y = (x - mean) / sqrt(var + eps) * w + b, var the biased variance; w, b (C). */
+vt_node *vt_layernorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b,
+                      double eps);
+
+/* GELU (Hendrycks, Gimpel 2016), exact or in the tanh form. */
+vt_node *vt_gelu(vt_graph *g, const char *name, vt_node *x, vt_gelu_form form);
+
+/*
+ * Multi-head attention of the tokens in each group of `map` (windows.h makes maps):
+ * qkv (B, N, 3C): q, k, v, head after head -> y (B, N, C) = softmax(q k^T / sqrt(C / heads) +
+ * bias) v. table (rows, heads): relative position bias (Liu et al. 2021), or NULL.
+ * pad_bias (3C): the qkv bias, for padded places that attend, or NULL. drop: rate of dropout on
+ * the weights, in training graphs.
+ */
+vt_node *vt_attention(vt_graph *g, const char *name, vt_node *qkv, vt_node *table,
+                      vt_node *pad_bias, const vt_attention_map *map, int64_t heads, double drop);
+
+/* Image (B, H, W, C) -> patches (B, ceil(H/p) * ceil(W/p), C*p*p), values ordered (channel, row,
+ * column) as in a convolution's weight; padded with 0 at right and bottom. */
+vt_node *vt_patchify(vt_graph *g, const char *name, vt_node *image, int64_t patch);
+
+/* Patch merging's gather: map (B, H*W, C) -> (B, ceil(H/2) * ceil(W/2), 4C), neighbours in the
+ * order (row, column) = (0,0), (1,0), (0,1), (1,1); odd maps are padded with 0. */
+vt_node *vt_merge(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width);
+
+/* Class token in front (cls (C) or NULL), then positions added (pos (tokens, C) or NULL). */
+vt_node *vt_tokens(vt_graph *g, const char *name, vt_node *x, vt_node *cls, vt_node *pos);
+
+/* (B, N, C) -> (B, C): the mean over tokens; token 0. */
+vt_node *vt_mean_tokens(vt_graph *g, const char *name, vt_node *x);
+vt_node *vt_first_token(vt_graph *g, const char *name, vt_node *x);
+
+/* y = x + s f. s = 1; with drop path (stochastic depth, Huang et al. 2016) in a training graph 0 or
+ * 1 / (1 - rate), one draw an image. */
+vt_node *vt_residual(vt_graph *g, const char *name, vt_node *x, vt_node *f, double drop_path);
+
+/* Dropout of elements, scaled by 1 / (1 - rate). Returns x itself in evaluation or at rate 0. */
+vt_node *vt_dropout(vt_graph *g, const char *name, vt_node *x, double rate);
+
+/* logits (B, K), labels (B) I32 -> loss of each row (B): softmax cross entropy against
+ * (1 - smoothing) onehot + smoothing / K. The root of a training graph. */
+vt_node *vt_cross_entropy(vt_graph *g, const char *name, vt_node *logits, vt_node *labels,
+                          double smoothing);
+
+/* One call of an op's forward or backward pass: pointers into the plan's memory, made once. */
+typedef struct vt_call {
+    const vt_node *node;
+    bool backward;
+    vt_dev *dev;
+    const vt_kernels *k;
+    vt_buf y, x[VT_MAX_IN];
+    void *kept[VT_MAX_KEPT];
+    vt_buf dy, dx[VT_MAX_IN]; /* dx data is NULL where no gradient is wanted */
+    bool write[VT_MAX_IN];    /* first writer of dx: write, else add */
+    void *scratch;
+    const vt_step *step;
+    double *totals; /* sums of the loss op (cross_entropy_fwd) */
+} vt_call;
+
+typedef struct vt_op_functions {
+    const char *name;
+    vt_status (*infer)(vt_node *node, vt_error *err);
+    void (*fwd)(const vt_call *c);
+    void (*bwd)(const vt_call *c);
+} vt_op_functions;
+
+extern const vt_op_functions vt_op_table[VT_OP_INPUT];
+
+#define VT_OP(name)                                                                                \
+    vt_status vt_op_##name##_infer(vt_node *n, vt_error *err);                                     \
+    void vt_op_##name##_fwd(const vt_call *c);                                                     \
+    void vt_op_##name##_bwd(const vt_call *c);
+#include "ops/ops.def"
+#undef VT_OP
+
+#endif

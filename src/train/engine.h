@@ -1,0 +1,79 @@
+/*
+ * The engine: a model with its parameters, memory and programs on a device, and the optimiser.
+ *
+ * It is built for a fixed list of batch sizes, each for training or evaluation (a "slot"); all
+ * slots share parameters and one arena. After vt_engine_init nothing is allocated.
+ */
+#ifndef VT_TRAIN_ENGINE_H
+#define VT_TRAIN_ENGINE_H
+
+#include "config/config.h"
+#include "graph/exec.h"
+#include "nn/model.h"
+
+enum { VT_MAX_SLOTS = 12 };
+
+typedef struct vt_slot {
+    int64_t batch;
+    bool training;
+    vt_model model;
+    vt_plan *plan;
+    vt_program *program;
+} vt_slot;
+
+typedef struct vt_engine {
+    const vt_config *config;
+    vt_dev *dev; /* not owned */
+    vt_params *params;
+    vt_slot slot[VT_MAX_SLOTS];
+    int n_slots;
+    vt_memory memory;
+    float *moment1, *moment2; /* device, n_trained each; NULL where the optimiser has none */
+    double *norm_sum, *norm_scratch;
+    vt_step step; /* host copy of memory.step */
+} vt_engine;
+
+/* Start with {0}; add slots (repeated ones are ignored), then init. vt_engine_plan stops before
+ * memory is taken: for summaries. */
+void vt_engine_add_slot(vt_engine *engine, int64_t batch, bool training);
+vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *err);
+/* The weights are filled with the seed's initial values. */
+vt_status vt_engine_init(vt_engine *engine, const vt_config *config, vt_dev *dev, vt_error *err);
+void vt_engine_release(vt_engine *engine);
+
+vt_slot *vt_engine_slot(vt_engine *engine, int64_t batch, bool training);
+/* Bytes of the plan: parameters, gradients, moments, arena, thread scratch. */
+int64_t vt_engine_bytes(const vt_engine *engine, int threads);
+/* Multiply-accumulates of one image's forward pass; padded: of the form that computes padding. */
+double vt_engine_macs(const vt_engine *engine, bool padded);
+
+/* Sums of a batch, as doubles: VT_TOTAL_LOSS and so on. */
+typedef struct vt_totals {
+    double v[VT_TOTALS];
+} vt_totals;
+
+/*
+ * One optimiser step is begin, then for each of its batches: fill the slot's images and labels,
+ * vt_engine_train_batch; then vt_engine_update.
+ * `images` is the number of images in the whole step; `draw` numbers the forward pass for the
+ * generator and must differ between all batches of a run.
+ */
+void vt_engine_begin(vt_engine *engine, int64_t images, double lr);
+vt_totals vt_engine_train_batch(vt_engine *engine, vt_slot *slot, uint32_t draw);
+/* Norm of the averaged gradient, before clipping. Not finite if a gradient is not. */
+double vt_engine_grad_norm(vt_engine *engine);
+/* Clips and updates; t counts optimiser steps from 1. */
+void vt_engine_update(vt_engine *engine, int64_t t);
+/* Evaluation of the slot's batch. */
+vt_totals vt_engine_eval_batch(vt_engine *engine, vt_slot *slot, vt_program_hook *hook, void *arg);
+
+/* Host access to a slot's inputs and logits. */
+void vt_engine_write_batch(vt_engine *engine, vt_slot *slot, const float *images,
+                           const int32_t *labels);
+void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits);
+
+/* After a loss or gradient that is not finite: computes the batch in the slot again and names the
+ * first layer with such a value. */
+void vt_engine_diagnose(vt_engine *engine, vt_slot *slot, char *text, size_t size);
+
+#endif

@@ -1,0 +1,129 @@
+#include "train/evaluate.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+void vt_evaluator_slots(vt_engine *engine, const vt_config *config, const vt_data_info *info)
+{
+    for (int part = VT_PART_VAL; part <= VT_PART_TEST; part++) {
+        int64_t n = info->n[part], batch = config->eval_batch;
+        if (n >= batch)
+            vt_engine_add_slot(engine, batch, false);
+        if (config->eval_compat != VT_COMPAT_ARTICLE)
+            vt_engine_add_slot(engine, n % batch, false);
+    }
+}
+
+vt_status vt_evaluator_init(vt_evaluator *e, vt_engine *engine, const vt_data *data, vt_error *err)
+{
+    const vt_data_info *info = vt_data_info_of(data);
+    int64_t classes = engine->config->model_classes;
+    int64_t n =
+        info->n[VT_PART_VAL] > info->n[VT_PART_TEST] ? info->n[VT_PART_VAL] : info->n[VT_PART_TEST];
+    *e = (vt_evaluator){.engine = engine,
+                        .data = data,
+                        .batch = engine->config->eval_batch,
+                        .classes = classes,
+                        .capacity = n};
+    size_t pixels = (size_t)(info->height * info->width * info->channels);
+    e->order = vt_calloc((size_t)n, sizeof *e->order);
+    e->images = vt_calloc((size_t)e->batch * pixels, sizeof *e->images);
+    e->labels = vt_calloc((size_t)e->batch, sizeof *e->labels);
+    e->logits = vt_calloc((size_t)(n * classes), sizeof *e->logits);
+    e->label = vt_calloc((size_t)n, sizeof *e->label);
+    e->pred = vt_calloc((size_t)n, sizeof *e->pred);
+    e->record_bytes = sizeof *e->record + (size_t)(classes * classes) * sizeof(int64_t);
+    e->record = vt_calloc(e->record_bytes, 1);
+    if (e->order && e->images && e->labels && e->logits && e->label && e->pred && e->record)
+        return VT_OK;
+    vt_evaluator_release(e);
+    return vt_fail(err, VT_ERR_NOMEM, "no memory to evaluate %lld images", (long long)n);
+}
+
+void vt_evaluator_release(vt_evaluator *e)
+{
+    vt_free(e->order);
+    vt_free(e->images);
+    vt_free(e->labels);
+    vt_free(e->logits);
+    vt_free(e->label);
+    vt_free(e->pred);
+    vt_free(e->record);
+    *e = (vt_evaluator){0};
+}
+
+int64_t vt_softmax(const float *logits, int64_t classes, double *probability_of_it)
+{
+    int64_t best = 0;
+    double sum = 0;
+    for (int64_t i = 1; i < classes; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    for (int64_t i = 0; i < classes; i++)
+        sum += vt_exp((double)logits[i] - (double)logits[best]);
+    *probability_of_it = 1 / sum;
+    return best;
+}
+
+/* Fills pred, the confusion counts and the calibration error (Guo et al. 2017). */
+static void judge(vt_evaluator *e, int64_t n)
+{
+    double confidence[VT_CALIBRATION_BINS] = {0}, gap = 0;
+    int64_t hits[VT_CALIBRATION_BINS] = {0};
+    int64_t *confusion = (int64_t *)(e->record + 1);
+    memset(confusion, 0, (size_t)(e->classes * e->classes) * sizeof *confusion);
+    for (int64_t i = 0; i < n; i++) {
+        double p;
+        e->pred[i] = vt_softmax(e->logits + i * e->classes, e->classes, &p);
+        int bin = (int)(p * VT_CALIBRATION_BINS);
+        bin = bin < VT_CALIBRATION_BINS ? bin : VT_CALIBRATION_BINS - 1;
+        confidence[bin] += p;
+        hits[bin] += e->pred[i] == e->label[i];
+        confusion[e->label[i] * e->classes + e->pred[i]]++;
+    }
+    for (int b = 0; b < VT_CALIBRATION_BINS; b++)
+        gap += fabs(confidence[b] - (double)hits[b]);
+    e->record->ece = n ? gap / (double)n : 0;
+}
+
+bool vt_evaluator_run(vt_evaluator *e, vt_part part, int64_t epoch, int64_t step,
+                      vt_evaluator_tick *tick, void *arg)
+{
+    const vt_config *config = e->engine->config;
+    bool article = config->eval_compat == VT_COMPAT_ARTICLE;
+    int64_t n = vt_data_info_of(e->data)->n[part], done = 0;
+    vt_totals sum = {{0}};
+    if (article)
+        n -= n % e->batch;
+    vt_sampler_order(e->data, part, article, config->seed, epoch, e->order);
+    while (done < n) {
+        int64_t count = n - done < e->batch ? n - done : e->batch;
+        vt_slot *slot = vt_engine_slot(e->engine, count, false);
+        vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, config->seed, epoch,
+                      e->order + done, count, e->images, e->labels);
+        vt_engine_write_batch(e->engine, slot, e->images, e->labels);
+        vt_totals totals = vt_engine_eval_batch(e->engine, slot, NULL, NULL);
+        for (int i = 0; i < VT_TOTALS; i++)
+            sum.v[i] += totals.v[i];
+        vt_engine_read_logits(e->engine, slot, e->logits + done * e->classes);
+        for (int64_t i = 0; i < count; i++)
+            e->label[done + i] = e->labels[i];
+        done += count;
+        if (tick && tick(arg, done, n))
+            return false;
+    }
+    double images = n ? (double)n : 1;
+    *e->record = (vt_record_eval){.epoch = epoch,
+                                  .step = step,
+                                  .images = n,
+                                  .split = part == VT_PART_VAL ? VT_SPLIT_VAL : VT_SPLIT_TEST,
+                                  .classes = e->classes,
+                                  .loss = sum.v[VT_TOTAL_LOSS] / images,
+                                  .top1 = sum.v[VT_TOTAL_TOP1] / images,
+                                  .top5 = sum.v[VT_TOTAL_TOP5] / images};
+    judge(e, n);
+    return true;
+}

@@ -1,0 +1,169 @@
+#include "train/fingerprint.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "graph/exec.h"
+#include "nn/blocks.h"
+#include "nn/windows.h"
+
+#include <string.h>
+
+/* A shape with edges everywhere: nothing is a multiple of a register, block or chunk. */
+enum { BATCH = 3, SIDE = 23, PATCH = 2, DIM = 40, HEADS = 5, CLASSES = 7, STEPS = 2 };
+
+/* Blocks with windows that pad and shift, all kinds of dropout, both pools' neighbours. */
+static vt_node *build(vt_graph *g, vt_node *images)
+{
+    int64_t side = (SIDE + PATCH - 1) / PATCH;
+    vt_layer_init init = vt_init_normal(0.2);
+    vt_config config = {.model_qkv_bias = true,
+                        .model_norm_eps = 1e-5,
+                        .model_mlp_ratio = 1.7,
+                        .model_proj_drop = 0.1,
+                        .model_attn_drop = 0.1};
+    vt_window_geometry geometry = vt_window_geometry_of(side, side, 7, true, VT_WINDOW_UNMASKED);
+    vt_block_attention windows = {
+        .map = vt_window_map(g, &geometry), .relative_bias = true, .padding = 1};
+    vt_block_init block = {init, init, init, init};
+    vt_node *x = vt_layer_patch_embed(g, "patch", images, PATCH, DIM, init);
+    x = vt_block(g, "a", &config, x, HEADS, &windows, block, 0.2);
+    x = x ? vt_merge(g, "merge", x, side, side) : NULL;
+    x = vt_layer_linear(g, "reduce", x, DIM, false, init);
+    side = (side + 1) / 2;
+    vt_node *cls =
+        vt_graph_param(g, "cls", vt_shape_of(1, (int64_t[]){DIM}), VT_ROLE_CLS_TOKEN, init.weight);
+    vt_node *pos = vt_graph_param(g, "pos", vt_shape_of(2, (int64_t[]){side * side + 1, DIM}),
+                                  VT_ROLE_POS_EMBED, init.weight);
+    x = x ? vt_tokens(g, "tokens", x, cls, pos) : NULL;
+    vt_block_attention global = {.map = vt_global_map(g, side * side + 1), .padding = 1};
+    config.model_gelu = VT_GELU_TANH;
+    x = vt_block(g, "b", &config, x, HEADS, &global, block, 0);
+    if (!x)
+        return NULL;
+    x = vt_residual(g, "pools", vt_mean_tokens(g, "mean", x), vt_first_token(g, "first", x), 0);
+    return vt_layer_linear(g, "head", x, CLASSES, true, init);
+}
+
+struct net {
+    vt_params *params;
+    vt_graph *graph;
+    vt_node *images, *labels, *loss;
+    vt_plan *plan;
+    vt_memory memory;
+    vt_program *program;
+    float *m, *v;
+    double *sum, *scratch;
+};
+
+static vt_status init(struct net *n, vt_dev *dev, vt_error *err)
+{
+    n->params = vt_params_new();
+    n->graph = n->params ? vt_graph_new(n->params, BATCH, true) : NULL;
+    if (!n->graph)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
+    n->images = vt_graph_input(n->graph, "images", VT_F32,
+                               vt_shape_of(4, (int64_t[]){BATCH, SIDE, SIDE, 3}));
+    n->labels = vt_graph_input(n->graph, "labels", VT_I32, vt_shape_of(1, (int64_t[]){BATCH}));
+    vt_node *logits = n->images ? build(n->graph, n->images) : NULL;
+    n->loss = logits ? vt_cross_entropy(n->graph, "loss", logits, n->labels, 0.1) : NULL;
+    vt_status status = vt_graph_finish(n->graph, err);
+    if (status != VT_OK)
+        return status;
+    vt_params_layout(n->params, 0, NULL, 0);
+    status = vt_plan_new(&n->plan, n->graph, n->loss, NULL, 0, err);
+    if (status == VT_OK)
+        status = vt_memory_init(&n->memory, dev, n->params, n->plan->arena_bytes, true, err);
+    if (status == VT_OK)
+        status = vt_program_new(&n->program, n->plan, &n->memory, err);
+    if (status != VT_OK)
+        return status;
+    size_t floats = (size_t)n->params->n_trained;
+    n->m = vt_dev_alloc(dev, floats * sizeof(float));
+    n->v = vt_dev_alloc(dev, floats * sizeof(float));
+    n->sum = vt_dev_alloc(dev, sizeof *n->sum);
+    n->scratch = vt_dev_alloc(dev, floats * sizeof(double));
+    if (!n->m || !n->v || !n->sum || !n->scratch)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
+    return VT_OK;
+}
+
+static void release(struct net *n, vt_dev *dev)
+{
+    size_t floats = n->memory.dev ? (size_t)n->params->n_trained : 0;
+    vt_dev_release(dev, n->m, floats * sizeof(float));
+    vt_dev_release(dev, n->v, floats * sizeof(float));
+    vt_dev_release(dev, n->sum, sizeof *n->sum);
+    vt_dev_release(dev, n->scratch, floats * sizeof(double));
+    vt_program_free(n->program);
+    vt_memory_release(&n->memory);
+    vt_plan_free(n->plan);
+    vt_graph_free(n->graph);
+    vt_params_free(n->params);
+}
+
+static vt_status run(struct net *n, vt_dev *dev, vt_sha256 *hash, vt_error *err)
+{
+    const vt_kernels *k = vt_dev_kernels(dev);
+    size_t floats = (size_t)n->params->n_floats, pixels = (size_t)n->images->shape.size;
+    float *host = vt_calloc(floats > pixels ? floats : pixels, sizeof *host);
+    vt_rng rng = vt_rng_at(1, VT_STREAM_INIT, 0xffff, 0, 0);
+    const int32_t labels[BATCH] = {1, 6, 0};
+    if (!host)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
+    vt_params_fill(n->params, 1, host);
+    vt_dev_write(dev, n->memory.weights, host, floats * sizeof *host);
+    for (uint32_t t = 1; t <= STEPS; t++) {
+        vt_step step = {.key = {1, 0},
+                        .draw = t,
+                        .lr = 0.01f,
+                        .correction1 = 0.1f * (float)t,
+                        .correction2 = 0.03f * (float)t,
+                        .grad_scale = 1.0f / BATCH,
+                        .clip = 1};
+        for (size_t i = 0; i < pixels; i++)
+            host[i] = (float)vt_rng_normal(&rng, i);
+        vt_dev_write(dev, vt_program_value(n->program, n->images), host, pixels * sizeof *host);
+        vt_dev_write(dev, vt_program_value(n->program, n->labels), labels, sizeof labels);
+        vt_dev_write(dev, n->memory.step, &step, sizeof step);
+        k->fill_zero(dev, n->memory.grads, (size_t)n->params->n_trained * sizeof(float));
+        vt_program_forward(n->program, NULL, NULL);
+        vt_program_backward(n->program, NULL, NULL);
+        k->sum_squares(dev, n->sum, n->memory.grads, n->params->n_trained, n->scratch);
+        k->clip_factor(dev, n->memory.step, n->sum, 0.5f);
+        k->adam(dev, n->memory.weights, n->m, n->v, n->memory.grads, n->params->n_trained, 0.9f,
+                0.99f, 1e-6f, 0.01f, true, n->memory.step);
+        k->sgd(dev, n->memory.weights, n->m, n->memory.grads, n->params->n_trained, 0.9f, 0.01f,
+               true, false, n->memory.step);
+    }
+    vt_dev_read(dev, host, n->memory.weights, floats * sizeof *host);
+    vt_sha256_add(hash, host, floats * sizeof *host);
+    double totals[VT_TOTALS];
+    vt_dev_read(dev, totals, n->memory.totals, sizeof totals);
+    vt_sha256_add(hash, totals, sizeof totals);
+    vt_free(host);
+    return VT_OK;
+}
+
+static void add_functions(vt_sha256 *hash)
+{
+    for (int i = 1; i <= 64; i++) {
+        double values[3] = {vt_log(i * 0.37), vt_exp(i * 0.83 - 30), vt_cos_2pi(i * 0.071)};
+        vt_sha256_add(hash, values, sizeof values);
+    }
+}
+
+vt_status vt_fingerprint(vt_dev *dev, char hex[VT_SHA256_HEX_SIZE], vt_error *err)
+{
+    struct net net = {0};
+    vt_sha256 hash;
+    uint8_t digest[VT_SHA256_SIZE];
+    vt_sha256_init(&hash);
+    add_functions(&hash);
+    vt_status status = init(&net, dev, err);
+    if (status == VT_OK)
+        status = run(&net, dev, &hash, err);
+    release(&net, dev);
+    vt_sha256_finish(&hash, digest);
+    vt_sha256_hex(digest, hex);
+    return status;
+}

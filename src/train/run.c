@@ -1,0 +1,453 @@
+#include "train/run.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/phase.h"
+#include "base/text.h"
+#include "results/checkpoint.h"
+#include "results/provenance.h"
+#include "results/runinfo.h"
+#include "results/summary.h"
+#include "train/fingerprint.h"
+#include "train/weights.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static vt_status open_data(vt_run *run, vt_error *err)
+{
+    const vt_config *c = run->config;
+    vt_data_request request = {
+        .name = vt_config_word("data.name", c->data_name),
+        .dir = c->data_dir,
+        .seed = c->seed,
+        .val = c->data_val,
+        .limit_train = c->data_limit_train,
+        .limit_test = c->data_limit_test,
+        .train = c->data_train,
+        .test = c->data_test,
+    };
+    memcpy(request.mean, c->data_normalise.mean, sizeof request.mean);
+    memcpy(request.std, c->data_normalise.std, sizeof request.std);
+    vt_status status = vt_data_open(&run->data, &request, vt_dev_pool(run->dev), err);
+    if (status != VT_OK)
+        return status;
+    run->info = vt_data_info_of(run->data);
+    snprintf(run->data_digest, sizeof run->data_digest, "%s", run->info->digest);
+    if (run->info->warning[0])
+        vt_log_write(VT_LOG_WARNING, "%s", run->info->warning);
+    return VT_OK;
+}
+
+static vt_status count_steps(vt_run *run, vt_error *err)
+{
+    const vt_config *c = run->config;
+    int64_t n = run->info->n[VT_PART_TRAIN], batch = c->train_batch;
+    run->batches = c->data_drop_last ? n / batch : (n + batch - 1) / batch;
+    run->steps_per_epoch = (run->batches + c->train_accumulate - 1) / c->train_accumulate;
+    if (run->batches == 0)
+        return vt_fail(err, VT_ERR_CONFIG,
+                       "%s: train.batch is %" PRId64 ", but the training part has %" PRId64
+                       " images and data.drop_last leaves out the incomplete batch",
+                       vt_config_path(c), batch, n);
+    return VT_OK;
+}
+
+/* model.weights: its content is part of what the run is made from. */
+static vt_status load_start(vt_run *run, vt_error *err)
+{
+    const char *path = run->config->model_weights;
+    size_t bytes = (size_t)run->engine.params->n_floats * sizeof(float);
+    char hex[VT_SHA256_HEX_SIZE];
+    uint8_t digest[VT_SHA256_SIZE];
+    vt_sha256 hash;
+    if (!path)
+        return VT_OK;
+    float *floats = vt_calloc(bytes, 1);
+    if (!floats)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for %s", path);
+    vt_dev_read(run->dev, floats, run->engine.memory.weights, bytes);
+    vt_status status = vt_weights_start(run->engine.params, path, floats, hex, err);
+    if (status == VT_OK) {
+        vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
+        vt_sha256_init(&hash);
+        vt_sha256_add(&hash, run->data_digest, strlen(run->data_digest));
+        vt_sha256_add(&hash, hex, strlen(hex));
+        vt_sha256_finish(&hash, digest);
+        vt_sha256_hex(digest, run->data_digest);
+    }
+    vt_free(floats);
+    return status;
+}
+
+vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_options *options,
+                         vt_error *err)
+{
+    *run = (vt_run){.config = config,
+                    .options = options,
+                    .best_step = -1,
+                    .schedule = vt_schedule_start(config),
+                    .started_s = vt_clock_s()};
+    run->state.best_epoch = -1;
+    vt_status status = vt_dev_new(&run->dev, (int)config->train_threads, err);
+    if (status == VT_OK)
+        status = open_data(run, err);
+    if (status == VT_OK)
+        status = count_steps(run, err);
+    if (status != VT_OK)
+        return status;
+    vt_engine_add_slot(&run->engine, config->train_batch, true);
+    if (!config->data_drop_last)
+        vt_engine_add_slot(&run->engine, run->info->n[VT_PART_TRAIN] % config->train_batch, true);
+    vt_evaluator_slots(&run->engine, config, run->info);
+    vt_capturer_slots(&run->engine, config, run->info);
+    status = vt_engine_init(&run->engine, config, run->dev, err);
+    if (status == VT_OK)
+        status = load_start(run, err);
+    if (status == VT_OK)
+        status = vt_evaluator_init(&run->evaluator, &run->engine, run->data, err);
+    if (status == VT_OK)
+        status = vt_capturer_new(&run->capturer, &run->engine, run->data, err);
+    if (status == VT_OK)
+        status = vt_fingerprint(run->dev, run->numerics, err);
+    if (status == VT_OK && vt_config_experiment_id(config, run->exp_id) != VT_OK)
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the experiment's id");
+    if (status == VT_OK && vt_config_run_id(config, run->data_digest, run->run_id) != VT_OK)
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the run's id");
+    return status;
+}
+
+/* Wall time, host and attempts go here, never into the journal. */
+static vt_status begin_attempt(vt_run *run, vt_error *err)
+{
+    const vt_device_info *device = vt_dev_info(run->dev);
+    const vt_provenance_library blas = {"OpenBLAS", "loaded at run time", device->blas};
+    double mean[3], std[3];
+    vt_provenance_file *files = vt_calloc((size_t)run->info->n_files, sizeof *files);
+    if (!files)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the provenance");
+    for (int i = 0; i < 3; i++) {
+        mean[i] = (double)run->config->data_normalise.mean[i];
+        std[i] = (double)run->config->data_normalise.std[i];
+    }
+    for (int i = 0; i < run->info->n_files; i++) {
+        files[i].path = run->info->files[i].name;
+        files[i].size_bytes = run->info->files[i].size_bytes;
+        for (int b = 0; b < VT_SHA256_SIZE; b++) {
+            unsigned byte = 0;
+            sscanf(run->info->files[i].sha256 + 2 * b, "%2x", &byte);
+            files[i].sha256[b] = (uint8_t)byte;
+        }
+    }
+    const vt_provenance p = {
+        .argc = run->options->argc,
+        .argv = run->options->argv,
+        .code_dir = ".",
+        .exp_name = vt_config_name(run->config),
+        .exp_id = run->exp_id,
+        .run_id = run->run_id,
+        .seed = (int64_t)run->config->seed,
+        .step = run->state.step,
+        .threads = device->threads,
+        .kernel_path = device->kernels,
+        .cpu_features = device->kernels,
+        .numerics_id = run->numerics,
+        .data_digest = run->data_digest,
+        .mean = mean,
+        .std = std,
+        .n_channels = run->info->channels < 3 ? (int)run->info->channels : 3,
+        .files = files,
+        .n_files = run->info->n_files,
+        .libraries = &blas,
+        .n_libraries = 1,
+    };
+    vt_status status = vt_provenance_begin(run->dir.fd, &p, err);
+    vt_free(files);
+    return status;
+}
+
+static vt_status write_config(vt_run *run, bool origin, const char *name, vt_error *err)
+{
+    char *text = vt_config_print(run->config, origin);
+    if (!text)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for %s", name);
+    vt_status status = vt_fs_publish(run->dir.fd, name, text, strlen(text), err);
+    vt_free(text);
+    return status;
+}
+
+static vt_status put_runinfo(vt_run *run, vt_error *err)
+{
+    vt_text json = {0};
+    const vt_runinfo info = {
+        .exp_name = vt_config_name(run->config),
+        .exp_id = run->exp_id,
+        .run_id = run->run_id,
+        .data_digest = run->data_digest,
+        .numerics = run->numerics,
+        .select = vt_config_word("train.select", run->config->train_select),
+        .seed = run->config->seed,
+        .class_names = run->info->class_names,
+        .n_classes = run->info->classes,
+        .epochs = run->config->train_epochs,
+        .steps_per_epoch = run->steps_per_epoch,
+        .images = {run->info->n[VT_PART_TRAIN], run->info->n[VT_PART_VAL],
+                   run->info->n[VT_PART_TEST]},
+        .n_params = vt_params_count(run->engine.params),
+        .macs = (int64_t)vt_engine_macs(&run->engine, false),
+    };
+    vt_status status = vt_runinfo_write(&info, &json, err);
+    if (status == VT_OK)
+        status = vt_journal_put(run->journal, VT_RECORD_RUN, 0, json.data, json.size, err);
+    vt_text_release(&json);
+    return status;
+}
+
+static int list_moments(const vt_run *run, vt_safetensor tensors[2])
+{
+    const float *moments[2] = {run->engine.moment1, run->engine.moment2};
+    static const char *const names[2] = {"moment1", "moment2"};
+    int n = 0;
+    for (int i = 0; i < 2; i++)
+        if (moments[i])
+            tensors[n++] = (vt_safetensor){.name = names[i],
+                                           .type = VT_SAFETENSORS_F32,
+                                           .rank = 1,
+                                           .shape = {run->engine.params->n_trained},
+                                           .data = vt_dev_host_view(run->dev, moments[i])};
+    return n;
+}
+
+vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
+{
+    vt_params *params = run->engine.params;
+    vt_safetensor moments[2], *weights = vt_calloc((size_t)params->n, sizeof *weights);
+    vt_checkpoint_int ints[VT_N_STATE_INTS];
+    vt_checkpoint_double doubles[VT_N_STATE_DOUBLES];
+    const vt_checkpoint_string strings[] = {
+        {"exp_id", run->exp_id}, {"run_id", run->run_id}, {"numerics", run->numerics}};
+    if (!weights)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for a checkpoint");
+    run->state.plateau_lr = run->schedule.lr;
+    run->state.plateau_best = run->schedule.best;
+    run->state.bad_epochs = run->schedule.bad_epochs;
+    vt_state_list(&run->state, ints, doubles);
+    const vt_checkpoint checkpoint = {
+        .step = run->state.step,
+        .weights = weights,
+        .n_weights = vt_weights_list(params, vt_dev_host_view(run->dev, run->engine.memory.weights),
+                                     weights),
+        .state = moments,
+        .n_state = list_moments(run, moments),
+        .ints = ints,
+        .n_ints = VT_N_STATE_INTS,
+        .doubles = doubles,
+        .n_doubles = VT_N_STATE_DOUBLES,
+        .strings = strings,
+        .n_strings = 3,
+        .journal = run->journal,
+        .record = scheduled,
+        .epoch = run->state.epoch,
+        .best = best,
+        .keep = (int)run->config->checkpoint_keep,
+    };
+    vt_status status = vt_rundir_check(&run->dir, err);
+    if (status == VT_OK)
+        status =
+            vt_checkpoint_save(run->dir.fd, &checkpoint, &run->best_step, run->weights_sha256, err);
+    vt_free(weights);
+    return status;
+}
+
+static vt_status check_identity(const vt_run *run, const vt_checkpoint_file *file, vt_error *err)
+{
+    const char *run_id = NULL, *numerics = NULL;
+    vt_status status = vt_checkpoint_get_string(file, "run_id", &run_id, err);
+    if (status == VT_OK)
+        status = vt_checkpoint_get_string(file, "numerics", &numerics, err);
+    if (status != VT_OK)
+        return status;
+    if (strcmp(run_id, run->run_id) != 0)
+        return vt_fail(err, VT_ERR_DATA, "%s holds checkpoints of another run, %s", run->dir.path,
+                       run_id);
+    if (strcmp(numerics, run->numerics) != 0)
+        return vt_fail(err, VT_ERR_NUMERICS,
+                       "%s was trained with numerics %.12s, this build on this machine has %.12s: "
+                       "it would not go on with the same bits; use the build and libraries named "
+                       "in its provenance.json, or begin anew with --force",
+                       run->dir.path, numerics, run->numerics);
+    return VT_OK;
+}
+
+static vt_status restore(vt_run *run, const vt_checkpoint_file *file, vt_error *err)
+{
+    vt_params *params = run->engine.params;
+    vt_safetensor moments[2];
+    float *moment[2] = {run->engine.moment1, run->engine.moment2};
+    size_t bytes = (size_t)params->n_floats * sizeof(float);
+    float *floats = vt_calloc(bytes, 1);
+    int n = list_moments(run, moments);
+    if (!floats)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory to load a checkpoint");
+    vt_status status = check_identity(run, file, err);
+    vt_dev_read(run->dev, floats, run->engine.memory.weights, bytes); /* fixed tables stay */
+    if (status == VT_OK)
+        status = vt_weights_restore(params, vt_checkpoint_weights(file), floats, err);
+    if (status == VT_OK)
+        vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
+    for (int i = 0; i < n && status == VT_OK; i++) {
+        status = vt_checkpoint_copy(vt_checkpoint_state(file), &moments[i], floats, err);
+        if (status == VT_OK)
+            vt_dev_write(run->dev, moment[i], floats, (size_t)params->n_trained * sizeof(float));
+    }
+    if (status == VT_OK)
+        status = vt_state_load(&run->state, file, err);
+    vt_free(floats);
+    if (status != VT_OK)
+        return status;
+    run->schedule = (vt_schedule_state){.lr = run->state.plateau_lr,
+                                        .best = run->state.plateau_best,
+                                        .bad_epochs = run->state.bad_epochs};
+    run->best_step = vt_checkpoint_best_step(file);
+    memcpy(run->weights_sha256, vt_checkpoint_weights_sha256(file), VT_SHA256_SIZE);
+    return VT_OK;
+}
+
+static vt_status find_done(void *arg, const vt_record *record, vt_error *err)
+{
+    (void)err;
+    if (record->type == VT_RECORD_DONE)
+        *(bool *)arg = true;
+    return VT_OK;
+}
+
+static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *err)
+{
+    vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
+                                      run->run_id, run->options->force, err);
+    if (status == VT_OK)
+        status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
+    if (status == VT_OK && *file)
+        status = restore(run, *file, err);
+    if (status == VT_OK)
+        status = vt_journal_open(&run->journal, run->dir.fd,
+                                 *file ? vt_checkpoint_mark(*file) : NULL, err);
+    return status;
+}
+
+vt_status vt_run_open(vt_run *run, vt_error *err)
+{
+    vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
+    vt_checkpoint_file *file = NULL;
+    vt_status status = open_folder(run, &file, err);
+    bool resumed = file != NULL;
+    vt_checkpoint_close(file);
+    vt_phase_enter(before);
+    if (status == VT_OK)
+        status = vt_journal_read(run->dir.fd, find_done, &run->done, NULL, err);
+    /* An interrupted first start may have left a record or two: they are compared like others. */
+    if (status == VT_OK && !run->done)
+        status = begin_attempt(run, err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, false, "config.yaml", err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, true, "config.origin.txt", err);
+    if (status == VT_OK && !resumed)
+        status = put_runinfo(run, err);
+    if (status == VT_OK && !resumed)
+        status = vt_run_save(run, true, false, err);
+    return status;
+}
+
+static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
+{
+    for (int64_t i = h->n_eval[split] - 1; i >= 0; i--) {
+        const vt_record_eval *e = &h->eval[split][i];
+        if (epoch < 0 || e->epoch == epoch)
+            return (vt_summary_eval){true, e->epoch, e->loss, e->top1, e->top5, e->ece};
+    }
+    return (vt_summary_eval){.known = false};
+}
+
+static const char *state_word(vt_status result)
+{
+    switch (result) {
+    case VT_OK:
+        return "done";
+    case VT_ERR_STOPPED:
+        return "interrupted";
+    case VT_ERR_DIVERGED:
+        return "diverged";
+    default:
+        return "failed";
+    }
+}
+
+vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err)
+{
+    char metrics[VT_SHA256_HEX_SIZE], weights[VT_SHA256_HEX_SIZE], best[VT_SHA256_HEX_SIZE];
+    uint8_t digest[VT_SHA256_SIZE];
+    vt_history history;
+    vt_error ignored = {0};
+    struct rusage usage;
+    vt_status status = vt_history_read(&history, run->dir.fd, err);
+    if (status == VT_OK) {
+        double seconds = vt_clock_s() - run->started_s;
+        int64_t best_epoch = run->state.best_epoch;
+        bool has_best = vt_fs_hash_file(run->dir.fd, "best.safetensors", digest, &ignored) == VT_OK;
+        vt_sha256_hex(digest, best);
+        vt_sha256_hex(history.hash, metrics);
+        vt_sha256_hex(run->weights_sha256, weights);
+        getrusage(RUSAGE_SELF, &usage);
+        vt_summary summary = {
+            .exp_name = vt_config_name(run->config),
+            .exp_id = run->exp_id,
+            .run_id = run->run_id,
+            .seed = (int64_t)run->config->seed,
+            .state = state_word(result),
+            .epoch = run->state.epoch,
+            .epochs = run->config->train_epochs,
+            .step = run->state.step,
+            .train_loss = history.n_epochs ? history.epoch[history.n_epochs - 1].train_loss : NAN,
+            .train_top1 = history.n_epochs ? history.epoch[history.n_epochs - 1].train_top1 : NAN,
+            .select = vt_config_word("train.select", run->config->train_select),
+            .n_params = vt_params_count(run->engine.params),
+            .macs_per_image = (int64_t)vt_engine_macs(&run->engine, false),
+            .metrics_sha256 = metrics,
+            .weights_sha256 = weights,
+            .best_sha256 = has_best ? best : NULL,
+            .data_digest = run->data_digest,
+            .numerics_id = run->numerics,
+            .wall_s = seconds,
+            .peak_bytes = (int64_t)usage.ru_maxrss * 1024,
+            .threads = vt_dev_info(run->dev)->threads,
+        };
+        for (int split = 0; split < VT_SPLIT_COUNT; split++) {
+            summary.last[split] = last_eval(&history, split, -1);
+            summary.best[split] = last_eval(&history, split, best_epoch);
+        }
+        status = vt_summary_write(run->dir.fd, &summary, err);
+        if (status == VT_OK && result == VT_OK)
+            vt_run_report(run, &history);
+    }
+    vt_history_release(&history);
+    vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
+                                        run->state.step, err);
+    return status != VT_OK ? status : ended;
+}
+
+void vt_run_close(vt_run *run)
+{
+    vt_journal_close(run->journal);
+    vt_rundir_close(&run->dir);
+    vt_capturer_free(run->capturer);
+    vt_evaluator_release(&run->evaluator);
+    vt_engine_release(&run->engine);
+    vt_data_free(run->data);
+    vt_dev_free(run->dev);
+}

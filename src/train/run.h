@@ -1,0 +1,57 @@
+/* Everything that a run holds, and how it is opened, saved and closed. The loop is in trainer.c. */
+#ifndef VT_TRAIN_RUN_H
+#define VT_TRAIN_RUN_H
+
+#include "data/data.h"
+#include "results/history.h"
+#include "results/journal.h"
+#include "results/rundir.h"
+#include "train/capture.h"
+#include "train/engine.h"
+#include "train/evaluate.h"
+#include "train/progress.h"
+#include "train/schedule.h"
+#include "train/state.h"
+#include "train/train.h"
+
+typedef struct vt_run {
+    const vt_config *config;
+    const vt_train_options *options;
+    vt_dev *dev;
+    vt_data *data;
+    const vt_data_info *info;
+    vt_engine engine;
+    vt_evaluator evaluator;
+    vt_capturer *capturer;
+    vt_progress progress;
+
+    char exp_id[VT_SHA256_HEX_SIZE], run_id[VT_RUN_ID_SIZE], numerics[VT_SHA256_HEX_SIZE];
+    char data_digest[VT_SHA256_HEX_SIZE]; /* of the data, and of model.weights if given */
+    int64_t batches, steps_per_epoch;     /* of an epoch */
+
+    vt_rundir dir;
+    vt_journal *journal;
+    vt_run_state state;
+    vt_schedule_state schedule;
+    int64_t best_step;
+    uint8_t weights_sha256[VT_SHA256_SIZE]; /* of the newest checkpoint */
+    bool done;                              /* was done before */
+    double started_s;
+} vt_run;
+
+/* Data, device, model, memory, identity: everything that needs no folder. */
+vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_options *options,
+                         vt_error *err);
+/* The folder: takes its lock, loads the newest checkpoint or writes the first. */
+vt_status vt_run_open(vt_run *run, vt_error *err);
+/* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. */
+vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err);
+/* summary.json from the journal, and the end of the attempt in provenance.json. */
+vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err);
+void vt_run_close(vt_run *run);
+
+/* First lines (stderr) and closing lines (stdout). */
+void vt_run_announce(const vt_run *run);
+void vt_run_report(const vt_run *run, const vt_history *history);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * A training run, from an experiment's configuration to a finished folder.
+ *
+ * The same call starts a run, resumes one that was interrupted at any moment, or finds it done. A
+ * run is results/EXP/RUNID; its weights, journal and captures depend on the experiment, seed and
+ * data alone.
+ */
+#ifndef VT_TRAIN_TRAIN_H
+#define VT_TRAIN_TRAIN_H
+
+#include "config/config.h"
+
+#include <signal.h>
+
+typedef struct vt_train_options {
+    const char *results; /* folder of the runs */
+    bool force;          /* move an existing run aside and begin anew */
+    bool dry_run;        /* say what would be done, and stop before any file is written */
+    bool quiet;
+    int argc; /* the command line, for provenance */
+    char **argv;
+    volatile sig_atomic_t *stop; /* not 0: finish the step, save and return VT_ERR_STOPPED */
+} vt_train_options;
+
+/* VT_OK: done, or done before. Other codes as in base/status.h. Epoch lines and the result go to
+ * stdout. */
+vt_status vt_train(const vt_config *config, const vt_train_options *options, vt_error *err);
+
+#endif

@@ -1,0 +1,388 @@
+/* The loop: batches into steps, steps into epochs, and what is recorded, evaluated and saved at
+ * the end of each. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/phase.h"
+#include "results/publish.h"
+#include "train/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Buffers and clocks of the loop. */
+struct loop {
+    uint32_t *order;
+    float *images;
+    int32_t *labels;
+    double epoch_s, data_s, eval_s; /* of the present epoch, in this process */
+    int64_t epoch_images;           /* seen in this process */
+    double loss, top1, lr, norm;    /* of the last step */
+};
+
+static bool stop_wanted(const vt_run *run)
+{
+    return run->options->stop && *run->options->stop;
+}
+
+static int64_t images_of_batch(const vt_run *run, int64_t batch)
+{
+    int64_t first = batch * run->config->train_batch;
+    int64_t left = run->info->n[VT_PART_TRAIN] - first;
+    return left < run->config->train_batch ? left : run->config->train_batch;
+}
+
+static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err)
+{
+    char where[200];
+    vt_engine_diagnose(&run->engine, slot, where, sizeof where);
+    return vt_fail(err, VT_ERR_DIVERGED,
+                   "step %" PRId64 " (epoch %" PRId64 ", batch %" PRId64
+                   "): the %s is not finite; first in the %s; the weights before this step are in "
+                   "%s/last.safetensors or can be trained again up to here; try a lower optim.lr, "
+                   "a warm-up or optim.clip_norm",
+                   run->state.step + 1, run->state.epoch + 1, run->state.batch,
+                   isfinite(loss) ? "gradient" : "loss", where, run->dir.path);
+}
+
+/* One optimiser step: up to train.accumulate batches, then the update. */
+static vt_status step(vt_run *run, struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    vt_engine *engine = &run->engine;
+    const vt_config *c = run->config;
+    int64_t first = s->batch, last = first + c->train_accumulate, images = 0;
+    vt_totals sum = {{0}};
+    vt_slot *slot = NULL;
+    last = last < run->batches ? last : run->batches;
+    for (int64_t b = first; b < last; b++)
+        images += images_of_batch(run, b);
+    l->lr = vt_schedule_lr(c, &run->schedule, s->step, run->steps_per_epoch);
+    vt_engine_begin(engine, images, l->lr);
+    for (; s->batch < last; s->batch++) {
+        int64_t count = images_of_batch(run, s->batch);
+        double start = vt_clock_s();
+        slot = vt_engine_slot(engine, count, true);
+        vt_batch_load(run->data, vt_dev_pool(run->dev), VT_PART_TRAIN, true, c->seed, s->epoch,
+                      l->order + s->batch * c->train_batch, count, l->images, l->labels);
+        vt_engine_write_batch(engine, slot, l->images, l->labels);
+        l->data_s += vt_clock_s() - start;
+        vt_totals totals = vt_engine_train_batch(engine, slot, (uint32_t)s->draw++);
+        for (int i = 0; i < VT_TOTALS; i++)
+            sum.v[i] += totals.v[i];
+    }
+    l->norm = vt_engine_grad_norm(engine);
+    if (!isfinite(sum.v[VT_TOTAL_LOSS]) || !isfinite(l->norm))
+        return diverged(run, slot, sum.v[VT_TOTAL_LOSS], err);
+    vt_engine_update(engine, ++s->step);
+    l->loss = sum.v[VT_TOTAL_LOSS] / (double)images;
+    l->top1 = sum.v[VT_TOTAL_TOP1] / (double)images;
+    l->epoch_images += images;
+    s->samples_seen += images;
+    s->epoch_images += images;
+    s->epoch_loss += sum.v[VT_TOTAL_LOSS];
+    s->epoch_top1 += sum.v[VT_TOTAL_TOP1];
+    s->interval_images += images;
+    s->interval_loss += sum.v[VT_TOTAL_LOSS];
+    s->interval_top1 += sum.v[VT_TOTAL_TOP1];
+    return VT_OK;
+}
+
+static vt_status record_interval(vt_run *run, const struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    if (s->step % run->config->log_every != 0)
+        return VT_OK;
+    double images = (double)s->interval_images;
+    const vt_record_train record = {.step = s->step,
+                                    .epoch = s->epoch + 1,
+                                    .samples_seen = s->samples_seen,
+                                    .images = s->interval_images,
+                                    .loss = s->interval_loss / images,
+                                    .top1 = s->interval_top1 / images,
+                                    .lr = l->lr,
+                                    .grad_norm = l->norm};
+    s->interval_images = 0;
+    s->interval_loss = s->interval_top1 = 0;
+    return vt_journal_put(run->journal, VT_RECORD_TRAIN, s->step, &record, sizeof record, err);
+}
+
+static void show_progress(vt_run *run, const struct loop *l, double now)
+{
+    const vt_run_state *s = &run->state;
+    double seconds = now - l->epoch_s, images = (double)s->epoch_images;
+    vt_progress_train(&run->progress,
+                      &(vt_progress_now){.epoch = s->epoch + 1,
+                                         .batch = s->batch,
+                                         .images = s->epoch_images,
+                                         .loss = l->loss,
+                                         .mean_loss = s->epoch_loss / images,
+                                         .top1 = s->epoch_top1 / images,
+                                         .lr = l->lr,
+                                         .grad_norm = l->norm,
+                                         .images_per_s = (double)l->epoch_images / seconds,
+                                         .data_share = l->data_s / seconds});
+}
+
+/* Steps to the end of the epoch. */
+static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    const vt_cadence *every = &run->config->checkpoint_every;
+    vt_status status = VT_OK;
+    l->epoch_s = vt_clock_s();
+    l->data_s = l->eval_s = 0;
+    l->epoch_images = 0;
+    vt_sampler_order(run->data, VT_PART_TRAIN, run->config->data_shuffle, run->config->seed,
+                     s->epoch, l->order);
+    while (s->batch < run->batches && status == VT_OK) {
+        vt_phase before = vt_phase_enter(VT_PHASE_STEP);
+        status = step(run, l, err);
+        vt_phase_enter(before);
+        if (status == VT_OK)
+            status = record_interval(run, l, err);
+        if (status != VT_OK)
+            break;
+        show_progress(run, l, vt_clock_s());
+        bool inside = s->batch < run->batches;
+        bool due = every->unit == VT_CADENCE_STEPS && s->step % every->n == 0;
+        if (inside && (due || stop_wanted(run)))
+            status = vt_run_save(run, due, due && run->config->train_select == VT_SELECT_LAST, err);
+        if (status == VT_OK && inside && stop_wanted(run))
+            status = vt_fail(err, VT_ERR_STOPPED, "stopped at step %" PRId64, s->step);
+    }
+    return status;
+}
+
+static bool tick_eval(void *arg, int64_t done, int64_t total)
+{
+    vt_run *run = arg;
+    vt_progress_eval(&run->progress, "Test", run->state.epoch, done, total);
+    return false;
+}
+
+static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
+{
+    vt_evaluator *e = &run->evaluator;
+    vt_phase before = vt_phase_enter(VT_PHASE_EVAL);
+    vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
+    vt_phase_enter(before);
+    return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
+                          err);
+}
+
+/* Evaluates val and test, in this order, so that the evaluator holds the test part's logits. */
+static vt_status evaluate_all(vt_run *run, bool *best, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    vt_status status = VT_OK;
+    *best = false;
+    for (int part = VT_PART_VAL; part <= VT_PART_TEST && status == VT_OK; part++) {
+        if (run->info->n[part] == 0)
+            continue;
+        status = evaluate(run, (vt_part)part, err);
+        bool selects =
+            run->config->train_select == (part == VT_PART_VAL ? VT_SELECT_VAL : VT_SELECT_TEST);
+        if (selects && (s->best_epoch < 0 || run->evaluator.record->top1 > s->best_top1)) {
+            s->best_epoch = s->epoch;
+            s->best_top1 = run->evaluator.record->top1;
+            *best = true;
+        }
+    }
+    return status;
+}
+
+/* The article's line: the rate is the one used in the epoch. */
+static void print_epoch(vt_run *run, const vt_record_epoch *epoch, bool evaluated)
+{
+    vt_progress_clear(&run->progress);
+    printf("Epoch [%3" PRId64 "/%3" PRId64 "]  Train Loss:%.6f  Train Acc:%.2f%% ", epoch->epoch,
+           run->config->train_epochs, epoch->train_loss, 100 * epoch->train_top1);
+    if (evaluated)
+        printf("Test Loss:%.6f  Test Acc:%.2f%%  ", run->evaluator.record->loss,
+               100 * run->evaluator.record->top1);
+    printf("Learning Rate:%.6f\n", epoch->lr);
+    fflush(stdout);
+}
+
+/* Speed and memory, which no result depends on, go to a file of their own. */
+static void note_perf(vt_run *run, const struct loop *l, double train_s, int64_t eval_images)
+{
+    char line[256];
+    struct rusage usage;
+    int fd;
+    int64_t size;
+    vt_error ignored = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    int n = snprintf(line, sizeof line,
+                     "{\"epoch\":%" PRId64 ",\"train_images_per_s\":%.2f,"
+                     "\"eval_images_per_s\":%.2f,\"data_wait_share\":%.5f,"
+                     "\"peak_rss_bytes\":%lld}\n",
+                     run->state.epoch, (double)l->epoch_images / train_s,
+                     l->eval_s > 0 ? (double)eval_images / l->eval_s : 0, l->data_s / train_s,
+                     (long long)usage.ru_maxrss * 1024);
+    if (vt_fs_open_update(run->dir.fd, "perf.jsonl", &fd, &size, &ignored) != VT_OK)
+        return;
+    vt_fs_write_at(fd, "perf.jsonl", size, line, (size_t)n, &ignored);
+    vt_fs_close(&fd);
+}
+
+/* Captures, and with the last epoch the logits of the whole test part. */
+static vt_status capture(vt_run *run, bool last, vt_error *err)
+{
+    const vt_run_state *s = &run->state;
+    vt_status status = VT_OK;
+    if (run->capturer && vt_capture_wanted(run->config, s->epoch))
+        status = vt_capturer_run(run->capturer, run->dir.captures_fd, run->journal, s->epoch,
+                                 s->step, err);
+    if (status == VT_OK && last)
+        status = vt_capture_logits(&run->evaluator, run->dir.captures_fd, run->journal, s->epoch,
+                                   s->step, err);
+    return status;
+}
+
+static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    const vt_config *c = run->config;
+    const vt_cadence *every = &c->checkpoint_every;
+    double train_s = vt_clock_s() - l->epoch_s, images = (double)s->epoch_images;
+    vt_record_epoch record = {
+        .epoch = s->epoch + 1,
+        .step = s->step,
+        .train_images = s->epoch_images,
+        .train_loss = s->epoch_loss / images,
+        .train_top1 = s->epoch_top1 / images,
+        .lr = vt_schedule_lr(c, &run->schedule, s->step - 1, run->steps_per_epoch)};
+    vt_schedule_epoch_end(c, &run->schedule, record.train_loss);
+    s->epoch++;
+    s->batch = 0;
+    s->epoch_images = 0;
+    s->epoch_loss = s->epoch_top1 = 0;
+    bool last = s->epoch == c->train_epochs, best = false;
+    bool evaluated = last || s->epoch % c->eval_every == 0;
+    vt_status status = VT_OK;
+    if (evaluated) {
+        double start = vt_clock_s();
+        status = evaluate_all(run, &best, err);
+        l->eval_s = vt_clock_s() - start;
+    }
+    if (c->train_select == VT_SELECT_LAST) {
+        s->best_epoch = s->epoch;
+        best = true;
+    }
+    record.best_epoch = s->best_epoch;
+    if (status == VT_OK)
+        status =
+            vt_journal_put(run->journal, VT_RECORD_EPOCH, s->step, &record, sizeof record, err);
+    if (status == VT_OK)
+        status = capture(run, last, err);
+    if (status == VT_OK)
+        status = vt_journal_sync(run->journal, err);
+    if (status != VT_OK)
+        return status;
+    print_epoch(run, &record, evaluated);
+    note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
+    bool due =
+        every->unit == VT_CADENCE_EPOCHS ? s->epoch % every->n == 0 : s->step % every->n == 0;
+    bool chosen = best && c->train_select != VT_SELECT_LAST;
+    if (last || due || chosen)
+        status = vt_run_save(run, true, best, err);
+    else if (stop_wanted(run))
+        status = vt_run_save(run, false, best, err);
+    if (status == VT_OK && !last)
+        vt_publish_start(run->dir.path);
+    if (status == VT_OK && !last && stop_wanted(run))
+        status = vt_fail(err, VT_ERR_STOPPED, "stopped after epoch %" PRId64, s->epoch);
+    return status;
+}
+
+static vt_status take_buffers(const vt_run *run, struct loop *l, vt_error *err)
+{
+    size_t batch = (size_t)run->config->train_batch;
+    size_t pixels = (size_t)(run->info->height * run->info->width * run->info->channels);
+    l->order = vt_calloc((size_t)run->info->n[VT_PART_TRAIN], sizeof *l->order);
+    l->images = vt_calloc(batch * pixels, sizeof *l->images);
+    l->labels = vt_calloc(batch, sizeof *l->labels);
+    if (!l->order || !l->images || !l->labels)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of %zu images", batch);
+    return VT_OK;
+}
+
+/* Without epochs: evaluates the first weights once. */
+static vt_status evaluate_start(vt_run *run, vt_error *err)
+{
+    bool best;
+    vt_status status = evaluate_all(run, &best, err);
+    if (status == VT_OK)
+        status = capture(run, true, err);
+    return status == VT_OK ? vt_run_save(run, true, true, err) : status;
+}
+
+static vt_status train(vt_run *run, struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    vt_status status = take_buffers(run, l, err);
+    vt_progress_init(&run->progress, run->options->quiet, run->config->train_epochs, run->batches,
+                     s->epoch * run->batches + s->batch);
+    if (status == VT_OK && run->config->train_epochs == 0)
+        status = evaluate_start(run, err);
+    if (status == VT_OK && s->step == 0 && run->capturer && run->config->train_epochs > 0 &&
+        vt_capture_wanted(run->config, 0))
+        status = capture(run, false, err);
+    while (status == VT_OK && s->epoch < run->config->train_epochs) {
+        status = train_epoch(run, l, err);
+        if (status == VT_OK)
+            status = finish_epoch(run, l, err);
+    }
+    vt_progress_clear(&run->progress);
+    if (status != VT_OK)
+        return status;
+    vt_record_checkpoint done = {.step = s->step, .epoch = s->epoch};
+    for (int i = 0; i < VT_SHA256_SIZE; i++)
+        done.weights_sha256[i] = run->weights_sha256[i];
+    status = vt_journal_put(run->journal, VT_RECORD_DONE, s->step, &done, sizeof done, err);
+    return status == VT_OK ? vt_journal_sync(run->journal, err) : status;
+}
+
+static vt_status train_and_conclude(vt_run *run, vt_error *err)
+{
+    struct loop loop = {0};
+    vt_error second = {0};
+    vt_status status = run->done ? VT_OK : train(run, &loop, err);
+    vt_free(loop.order);
+    vt_free(loop.images);
+    vt_free(loop.labels);
+    vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
+    vt_status concluded = vt_run_conclude(run, status, NULL, &second);
+    if (concluded == VT_OK) {
+        vt_publish_start(run->dir.path);
+        vt_publish_wait();
+    }
+    vt_phase_enter(before);
+    if (status == VT_OK && concluded != VT_OK)
+        return vt_fail(err, concluded, "%s", second.text);
+    return status;
+}
+
+vt_status vt_train(const vt_config *config, const vt_train_options *options, vt_error *err)
+{
+    vt_run run = {0};
+    vt_status status = vt_run_prepare(&run, config, options, err);
+    if (status == VT_OK && options->dry_run) {
+        vt_run_announce(&run);
+        goto out;
+    }
+    if (status == VT_OK)
+        status = vt_run_open(&run, err);
+    if (status == VT_OK) {
+        vt_run_announce(&run);
+        status = train_and_conclude(&run, err);
+    }
+out:
+    vt_run_close(&run);
+    return status;
+}

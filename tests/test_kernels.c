@@ -1,0 +1,934 @@
+/*
+ * The elementwise, row and optimiser kernels. Each `run_...` function below sets up one family of
+ * calls and, when asked, compares what came out with plain loops in double. The same functions are
+ * run again at several thread counts, chunk orders and kernel widths, whose outputs must be equal
+ * bit for bit. Outputs start as NaN, and NaN follows the last value of every array.
+ *
+ * Bounds: U is the largest relative rounding error of one float operation. A bound is a small
+ * number of operations, times U, times the size of the numbers that enter them.
+ */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/device.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+extern const vt_kernels vt_avx2_table, vt_avx512_table;
+
+static const double U = 0x1p-24;
+
+/* ---- a run: a device, a table, and the arrays that one family of calls uses */
+
+enum { GUARD = 32, MAX_ARRAYS = 4000 };
+
+struct run {
+    vt_dev *dev;
+    const vt_kernels *k;
+    bool check; /* compare with the loops in double */
+    uint32_t drawn;
+    int n_arrays;
+    struct {
+        float *data;
+        int64_t n;
+        bool output;
+    } arrays[MAX_ARRAYS];
+};
+
+static float *new_array(struct run *r, int64_t n, bool output)
+{
+    float *data = vt_calloc((size_t)n + GUARD, sizeof *data);
+    assert_non_null(data);
+    assert_in_range(r->n_arrays, 0, MAX_ARRAYS - 1);
+    for (int64_t i = 0; i < n + GUARD; i++)
+        data[i] = NAN;
+    r->arrays[r->n_arrays].data = data;
+    r->arrays[r->n_arrays].n = n;
+    r->arrays[r->n_arrays++].output = output;
+    return data;
+}
+
+static float *output(struct run *r, int64_t n)
+{
+    return new_array(r, n, true);
+}
+
+/* Normal numbers of standard deviation `size` around `centre`. */
+static void fill_normal(struct run *r, float *data, int64_t n, float size, float centre)
+{
+    vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, 0, 0, r->drawn++);
+    for (int64_t i = 0; i < n; i++)
+        data[i] = centre + size * (float)vt_rng_normal(&rng, (uint64_t)i);
+}
+
+static float *input(struct run *r, int64_t n)
+{
+    float *data = new_array(r, n, false);
+    fill_normal(r, data, n, 1, 0);
+    return data;
+}
+
+/* An output that is added to, and a copy of what it held. */
+static float *sum_output(struct run *r, int64_t n, float **before)
+{
+    float *data = output(r, n);
+    fill_normal(r, data, n, 1, 0);
+    *before = new_array(r, n, false);
+    memcpy(*before, data, (size_t)n * sizeof *data);
+    return data;
+}
+
+static int32_t *labels_below(struct run *r, int64_t n, int64_t classes)
+{
+    int32_t *labels = (int32_t *)(void *)new_array(r, n, false);
+    vt_rng rng = vt_rng_at(2, VT_STREAM_TEST, 0, 0, r->drawn++);
+    for (int64_t i = 0; i < n; i++)
+        labels[i] = (int32_t)vt_rng_below(&rng, (uint64_t)i, (uint64_t)classes);
+    return labels;
+}
+
+static vt_buf buf(const float *data)
+{
+    return (vt_buf){(void *)(uintptr_t)data, VT_F32};
+}
+
+static void check_value(const char *what, int64_t i, double got, double want, double bound)
+{
+    if (!(fabs(got - want) <= bound))
+        fail_msg("%s[%lld]: %.9g, expected %.9g within %.3g, off by %.3g", what, (long long)i, got,
+                 want, bound, fabs(got - want));
+}
+
+static void check_guards(const struct run *r)
+{
+    for (int a = 0; a < r->n_arrays; a++)
+        for (int64_t i = 0; i < GUARD; i++)
+            if (!isnan(r->arrays[a].data[r->arrays[a].n + i]))
+                fail_msg("array %d of %lld values was written past its end", a,
+                         (long long)r->arrays[a].n);
+}
+
+static void release_arrays(struct run *r)
+{
+    check_guards(r);
+    for (int a = 0; a < r->n_arrays; a++)
+        vt_free(r->arrays[a].data);
+    r->n_arrays = 0;
+}
+
+static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},
+                             .draw = 77,
+                             .lr = 0.01f,
+                             .correction1 = 1,
+                             .correction2 = 1,
+                             .grad_scale = 1.0f / 7,
+                             .clip = 0.75f};
+
+/* ---- the families */
+
+static const int64_t COLS[] = {1, 17, 48, 192};
+enum { N_COLS = sizeof COLS / sizeof COLS[0] };
+
+static void check_layernorm(const float *x, const float *w, const float *b, const float *y,
+                            const float *mean, const float *rstd, int64_t rows, int64_t cols,
+                            double eps)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        double m = 0, v = 0;
+        for (int64_t c = 0; c < cols; c++)
+            m += x[r * cols + c] / (double)cols;
+        for (int64_t c = 0; c < cols; c++)
+            v += (x[r * cols + c] - m) * (x[r * cols + c] - m) / (double)cols;
+        double s = 1 / sqrt(v + eps);
+        /* sums of 12 additions and a tree of 4; values up to 5, relative error of rstd half of
+         * the variance's */
+        check_value("mean", r, mean[r], m, 16 * U * 2);
+        check_value("rstd", r, rstd[r], s, 16 * U * s);
+        for (int64_t c = 0; c < cols; c++) {
+            double want = (x[r * cols + c] - m) * s * w[c] + b[c];
+            check_value("y", r * cols + c, y[r * cols + c], want,
+                        16 * U * (fabs(want - b[c]) + 3 * fabs(w[c])) + U * fabs(want));
+        }
+    }
+}
+
+/* dx and what dw, db grow by, from the same x, mean and rstd. */
+static void layernorm_gradients(double *dx, double *dw, double *db, const float *dy, const float *x,
+                                const float *w, const float *mean, const float *rstd, int64_t rows,
+                                int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        double sum = 0, dot = 0;
+        for (int64_t c = 0; c < cols; c++) {
+            int64_t i = r * cols + c;
+            double xhat = ((double)x[i] - mean[r]) * rstd[r];
+            sum += (double)dy[i] * w[c] / (double)cols;
+            dot += (double)dy[i] * w[c] * xhat / (double)cols;
+            dw[c] += dy[i] * xhat;
+            db[c] += dy[i];
+        }
+        for (int64_t c = 0; c < cols; c++) {
+            int64_t i = r * cols + c;
+            double xhat = ((double)x[i] - mean[r]) * rstd[r];
+            dx[i] = rstd[r] * ((double)dy[i] * w[c] - sum - xhat * dot);
+        }
+    }
+}
+
+static void run_layernorm_of(struct run *r, int64_t rows, int64_t cols)
+{
+    int64_t n = rows * cols, chunks = vt_row_chunks(rows);
+    float eps = 1e-5f, *x = input(r, n), *w = input(r, cols), *b = input(r, cols);
+    float *y = output(r, n), *mean = output(r, rows), *rstd = output(r, rows), *dy = input(r, n);
+    float *old_dx, *old_dw, *old_db, *scratch = new_array(r, 2 * chunks * cols, false);
+    float *dx = output(r, n), *added = sum_output(r, n, &old_dx), *frozen = output(r, n);
+    float *dw = sum_output(r, cols, &old_dw), *db = sum_output(r, cols, &old_db);
+
+    r->k->layernorm_fwd(r->dev, buf(y), mean, rstd, buf(x), w, b, rows, cols, eps);
+    r->k->layernorm_bwd(r->dev, buf(dx), true, dw, db, buf(dy), buf(x), w, mean, rstd, rows, cols,
+                        scratch);
+    r->k->layernorm_bwd(r->dev, buf(added), false, dw, NULL, buf(dy), buf(x), w, mean, rstd, rows,
+                        cols, scratch);
+    r->k->layernorm_bwd(r->dev, buf(frozen), true, NULL, NULL, buf(dy), buf(x), w, mean, rstd, rows,
+                        cols, scratch);
+    if (!r->check)
+        return;
+    check_layernorm(x, w, b, y, mean, rstd, rows, cols, eps);
+    double *want = vt_calloc((size_t)(n + 2 * cols), sizeof *want);
+    double *want_dw = want + n, *want_db = want_dw + cols;
+    layernorm_gradients(want, want_dw, want_db, dy, x, w, mean, rstd, rows, cols);
+    for (int64_t i = 0; i < n; i++) {
+        double bound = 16 * U * rstd[i / cols] * 8; /* the three terms stay below 8 */
+        check_value("dx", i, dx[i], want[i], bound);
+        check_value("added dx", i, added[i], old_dx[i] + want[i], bound + 8 * U);
+        check_value("frozen dx", i, frozen[i], dx[i], 0);
+    }
+    for (int64_t c = 0; c < cols; c++) {
+        /* chunk sums of up to `rows` terms, sums up to 4 sqrt(rows) */
+        double bound = (double)rows * U * 4 * sqrt((double)rows);
+        check_value("dw", c, dw[c], old_dw[c] + 2 * want_dw[c], bound);
+        check_value("db", c, db[c], old_db[c] + want_db[c], bound);
+    }
+    vt_free(want);
+}
+
+static void run_layernorm(struct run *r)
+{
+    for (int i = 0; i < N_COLS; i++) {
+        run_layernorm_of(r, 3, COLS[i]);
+        run_layernorm_of(r, 105, COLS[i]); /* 4 chunks of 27, the last of 24 */
+    }
+    run_layernorm_of(r, 529, 48); /* 16 chunks of 34, the last of 19 */
+}
+
+/* GELU and its slope in double, with the C library's functions. */
+static double gelu_of(double x, vt_gelu_form form)
+{
+    if (form == VT_GELU_FORM_ERF)
+        return x / 2 * erfc(-x * M_SQRT1_2);
+    double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
+}
+
+static double gelu_slope(double x, vt_gelu_form form)
+{
+    if (form == VT_GELU_FORM_ERF)
+        return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+    double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
+    return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);
+}
+
+static const char *const FORM_NAMES[] = {"erf", "tanh"};
+
+static void run_gelu(struct run *r)
+{
+    const vt_gelu_form forms[] = {VT_GELU_FORM_ERF, VT_GELU_FORM_TANH};
+    const int64_t sizes[] = {1, 17, 48, 16384 + 33};
+    for (int k = 0; k < 8; k++) {
+        vt_gelu_form form = forms[k % 2];
+        int64_t n = sizes[k / 2];
+        float *x = new_array(r, n, false), *dy = input(r, n), *old_dx;
+        float *y = output(r, n), *dx = output(r, n), *added = sum_output(r, n, &old_dx);
+        fill_normal(r, x, n, 3, 0);
+        r->k->gelu_fwd(r->dev, buf(y), buf(x), n, form);
+        r->k->gelu_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, form);
+        r->k->gelu_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, form);
+        for (int64_t i = 0; r->check && i < n; i++) {
+            /* the bounds of the grid test below */
+            double want = dy[i] * gelu_slope(x[i], form), bound = 10 * U * fabs(dy[i]);
+            check_value("y", i, y[i], gelu_of(x[i], form), 3 * U * fmax(1, fabs(x[i])));
+            check_value("dx", i, dx[i], want, bound);
+            check_value("added dx", i, added[i], old_dx[i] + want,
+                        bound + U * fabs(old_dx[i] + want));
+        }
+    }
+}
+
+enum { BATCH = 3, HEIGHT = 5, WIDTH = 7 };
+
+static void run_patches(struct run *r)
+{
+    const int64_t channels[] = {1, 3, 17};
+    for (int i = 0; i < 12; i++) {
+        int64_t C = channels[i % 3], p = i / 3 + 1, h = (HEIGHT + p - 1) / p,
+                w = (WIDTH + p - 1) / p;
+        int64_t n = BATCH * h * w * C * p * p;
+        float *x = input(r, BATCH * HEIGHT * WIDTH * C), *y = output(r, n);
+        r->k->patchify_fwd(r->dev, buf(y), buf(x), BATCH, HEIGHT, WIDTH, C, p);
+        for (int64_t e = 0; r->check && e < n; e++) {
+            int64_t col = e % p, row = e / p % p, c = e / (p * p) % C, patch = e / (p * p * C);
+            int64_t X = patch % w * p + col, Y = patch / w % h * p + row, b = patch / (w * h);
+            bool inside = X < WIDTH && Y < HEIGHT;
+            float want = inside ? x[((b * HEIGHT + Y) * WIDTH + X) * C + c] : 0;
+            check_value("patch", e, y[e], want, 0);
+        }
+    }
+}
+
+static void run_merge_of(struct run *r, int64_t H, int64_t W, int64_t C)
+{
+    int64_t h = (H + 1) / 2, w = (W + 1) / 2, n = BATCH * H * W * C, n_y = BATCH * h * w * 4 * C;
+    float *x = input(r, n), *dy = input(r, n_y), *old_dx;
+    float *y = output(r, n_y), *dx = output(r, n), *added = sum_output(r, n, &old_dx);
+    r->k->merge_fwd(r->dev, buf(y), buf(x), BATCH, H, W, C);
+    r->k->merge_bwd(r->dev, buf(dx), true, buf(dy), BATCH, H, W, C);
+    r->k->merge_bwd(r->dev, buf(added), false, buf(dy), BATCH, H, W, C);
+    for (int64_t e = 0; r->check && e < n_y; e++) {
+        int64_t c = e % C, k = e / C % 4, place = e / (4 * C), b = place / (h * w);
+        int64_t Y = place / w % h * 2 + k % 2, X = place % w * 2 + k / 2;
+        int64_t from = ((b * H + Y) * W + X) * C + c;
+        bool inside = Y < H && X < W;
+        check_value("y", e, y[e], inside ? x[from] : 0, 0);
+        if (inside) {
+            check_value("dx", from, dx[from], dy[e], 0);
+            check_value("added dx", from, added[from], old_dx[from] + dy[e], 0);
+        }
+    }
+}
+
+static void run_merge(struct run *r)
+{
+    for (int i = 0; i < N_COLS; i++)
+        run_merge_of(r, HEIGHT, WIDTH, COLS[i]);
+    run_merge_of(r, 4, 6, 48);
+    run_merge_of(r, 1, 1, 17);
+}
+
+static void run_tokens_of(struct run *r, int64_t N, int64_t C, bool has_cls, bool has_pos)
+{
+    int64_t n_map = N * C, n_cls = has_cls ? C : 0, n = n_cls + n_map;
+    float *x = input(r, BATCH * n_map), *cls = input(r, C), *pos = input(r, n);
+    float *dy = input(r, BATCH * n), *y = output(r, BATCH * n), *old_dx, *old_dcls, *old_dpos;
+    float *dx = output(r, BATCH * n_map), *added = sum_output(r, BATCH * n_map, &old_dx);
+    float *dcls = sum_output(r, C, &old_dcls), *dpos = sum_output(r, n, &old_dpos);
+    r->k->tokens_fwd(r->dev, buf(y), buf(x), has_cls ? cls : NULL, has_pos ? pos : NULL, BATCH, N,
+                     C);
+    r->k->tokens_bwd(r->dev, buf(dx), true, has_cls ? dcls : NULL, has_pos ? dpos : NULL, buf(dy),
+                     has_cls, BATCH, N, C);
+    r->k->tokens_bwd(r->dev, buf(added), false, NULL, NULL, buf(dy), has_cls, BATCH, N, C);
+    for (int64_t e = 0; r->check && e < BATCH * n; e++) {
+        int64_t b = e / n, i = e % n, from = b * n_map + i - n_cls;
+        float value = i < n_cls ? cls[i] : x[from];
+        check_value("y", e, y[e], has_pos ? value + pos[i] : value, 0);
+        if (i >= n_cls) {
+            check_value("dx", from, dx[from], dy[e], 0);
+            check_value("added dx", from, added[from], old_dx[from] + dy[e], 0);
+        }
+    }
+    for (int64_t i = 0; r->check && i < n; i++) {
+        float sum = dy[i] + dy[n + i] + dy[2 * n + i]; /* images in order, then what was there */
+        check_value("dpos", i, dpos[i], has_pos ? old_dpos[i] + sum : old_dpos[i], 0);
+        if (i < C)
+            check_value("dcls", i, dcls[i], has_cls ? old_dcls[i] + sum : old_dcls[i], 0);
+    }
+}
+
+static void run_tokens(struct run *r)
+{
+    for (int i = 0; i < 4 * N_COLS; i++)
+        run_tokens_of(r, HEIGHT * WIDTH, COLS[i / 4], i % 2, i / 2 % 2);
+    run_tokens_of(r, 2, 1040, true, true); /* a class token longer than a piece of work */
+}
+
+static void run_pools(struct run *r)
+{
+    const int64_t N = HEIGHT * WIDTH;
+    for (int i = 0; i < N_COLS; i++) {
+        int64_t C = COLS[i], n = BATCH * N * C;
+        float *x = input(r, n), *dy = input(r, BATCH * C), *old_mean, *old_first;
+        float *mean = output(r, BATCH * C), *first = output(r, BATCH * C);
+        float *dmean = output(r, n), *more_mean = sum_output(r, n, &old_mean);
+        float *dfirst = output(r, n), *more_first = sum_output(r, n, &old_first);
+        r->k->mean_tokens_fwd(r->dev, buf(mean), buf(x), BATCH, N, C);
+        r->k->mean_tokens_bwd(r->dev, buf(dmean), true, buf(dy), BATCH, N, C);
+        r->k->mean_tokens_bwd(r->dev, buf(more_mean), false, buf(dy), BATCH, N, C);
+        r->k->first_token_fwd(r->dev, buf(first), buf(x), BATCH, N, C);
+        r->k->first_token_bwd(r->dev, buf(dfirst), true, buf(dy), BATCH, N, C);
+        r->k->first_token_bwd(r->dev, buf(more_first), false, buf(dy), BATCH, N, C);
+        for (int64_t e = 0; r->check && e < BATCH * C; e++) {
+            double sum = 0;
+            for (int64_t t = 0; t < N; t++)
+                sum += x[(e / C * N + t) * C + e % C];
+            /* 34 additions of a running sum below 20, divided by 35 */
+            check_value("mean", e, mean[e], sum / (double)N, 34 * U * 20 / 35);
+            check_value("first", e, first[e], x[e / C * N * C + e % C], 0);
+        }
+        for (int64_t e = 0; r->check && e < n; e++) {
+            float d = dy[e / (N * C) * C + e % C], share = d / (float)N;
+            float only = e / C % N == 0 ? d : 0;
+            check_value("dmean", e, dmean[e], share, 0);
+            check_value("added dmean", e, more_mean[e], old_mean[e] + share, 0);
+            check_value("dfirst", e, dfirst[e], only, 0);
+            check_value("added dfirst", e, more_first[e], old_first[e] + only, 0);
+        }
+    }
+}
+
+enum { STREAM = VT_STREAM_DROPOUT | 9 << 8 };
+
+/* The definition, element by element. */
+static bool is_kept(int64_t image, int64_t element, float rate)
+{
+    uint64_t seed = STEP.key[0] | (uint64_t)STEP.key[1] << 32;
+    vt_rng rng = vt_rng_at(seed, VT_STREAM_DROPOUT, 9, STEP.draw, (uint32_t)image);
+    return vt_rng_u32(&rng, (uint64_t)element) >= floor((double)rate * 4294967296.0);
+}
+
+static void run_residual_of(struct run *r, int64_t batch, int64_t n, float rate)
+{
+    int64_t all = batch * n, kept = 0;
+    float *x = input(r, all), *f = input(r, all), *dy = input(r, all), *y = output(r, all);
+    float *old_dx, *old_df, *dx = output(r, all), *df = output(r, all);
+    float *more_dx = sum_output(r, all, &old_dx), *more_df = sum_output(r, all, &old_df);
+    r->k->residual_fwd(r->dev, buf(y), buf(x), buf(f), batch, n, rate, STREAM, &STEP);
+    r->k->residual_bwd(r->dev, buf(dx), true, buf(more_df), false, buf(dy), batch, n, rate, STREAM,
+                       &STEP);
+    r->k->residual_bwd(r->dev, buf(more_dx), false, buf(df), true, buf(dy), batch, n, rate, STREAM,
+                       &STEP);
+    for (int64_t i = 0; r->check && i < all; i++) {
+        bool keep = is_kept(i / n, 0, rate);
+        double s = keep ? 1 / (1 - (double)rate) : 0, bound = rate > 0 ? 4 * U : 0;
+        float plain = x[i] + f[i], sum_df = old_df[i] + dy[i];
+        kept += keep;
+        check_value("y", i, y[i], rate > 0 ? x[i] + s * f[i] : (double)plain,
+                    bound * (fabs(x[i]) + s * fabs(f[i])));
+        check_value("dx", i, dx[i], dy[i], 0);
+        check_value("added dx", i, more_dx[i], old_dx[i] + dy[i], 0);
+        check_value("df", i, df[i], s * dy[i], bound * s * fabs(dy[i]));
+        check_value("added df", i, more_df[i], rate > 0 ? old_df[i] + s * dy[i] : (double)sum_df,
+                    bound * (fabs(old_df[i]) + s * fabs(dy[i])));
+    }
+    if (r->check && rate > 0 && batch > 6) /* or the case shows nothing */
+        assert_true(kept > 0 && kept < all);
+}
+
+static void run_residual(struct run *r)
+{
+    run_residual_of(r, BATCH, 17, 0);
+    run_residual_of(r, 11, 1, 0.5f);
+    run_residual_of(r, 9, 35 * 17, 0.5f);
+    run_residual_of(r, BATCH, 20011, 0.2f); /* two pieces of work an image */
+}
+
+static void run_dropout_of(struct run *r, int64_t batch, int64_t n, float rate)
+{
+    int64_t all = batch * n;
+    float *x = input(r, all), *dy = input(r, all), *y = output(r, all), *old_dx;
+    float *dx = output(r, all), *added = sum_output(r, all, &old_dx), scale = 1 / (1 - rate);
+    r->k->dropout_fwd(r->dev, buf(y), buf(x), batch, n, rate, STREAM, &STEP);
+    r->k->dropout_bwd(r->dev, buf(dx), true, buf(dy), batch, n, rate, STREAM, &STEP);
+    r->k->dropout_bwd(r->dev, buf(added), false, buf(dy), batch, n, rate, STREAM, &STEP);
+    for (int64_t i = 0; r->check && i < all; i++) {
+        bool keep = is_kept(i / n, i % n, rate);
+        float back = keep ? dy[i] * scale : 0;
+        check_value("y", i, y[i], keep ? x[i] * scale : 0, 0);
+        check_value("dx", i, dx[i], back, 0);
+        check_value("added dx", i, added[i], old_dx[i] + back, 0);
+    }
+}
+
+static void run_dropout(struct run *r)
+{
+    const int64_t sizes[] = {1, 17, 48, 35 * 17, 20011};
+    for (int i = 0; i < 5; i++) {
+        run_dropout_of(r, BATCH, sizes[i], 0.1f);
+        run_dropout_of(r, BATCH, sizes[i], 0.75f);
+    }
+    run_dropout_of(r, BATCH, 100, 0);
+}
+
+static void check_loss(const float *x, int64_t label, int64_t classes, double s, double loss,
+                       double lse, int rank)
+{
+    double largest = -INFINITY, sum = 0, mean = 0;
+    int before = 0;
+    for (int64_t c = 0; c < classes; c++)
+        largest = fmax(largest, x[c]);
+    for (int64_t c = 0; c < classes; c++) {
+        sum += exp(x[c] - largest);
+        mean += x[c] / (double)classes;
+        before += x[c] > x[label] || (x[c] == x[label] && c < label);
+    }
+    double want = largest + log(sum), size = fabs(largest) + fabs((double)x[label]) + 8;
+    /* exp and its sum: 16 roundings; then one rounding of a number of this size */
+    check_value("lse", label, lse, want, 16 * U + U * fabs(want));
+    check_value("loss", label, loss, want - (1 - s) * x[label] - s * mean, 16 * U + 2 * U * size);
+    assert_int_equal(rank, before);
+}
+
+static void run_cross_entropy_of(struct run *r, int64_t rows, int64_t classes, float s, bool ties)
+{
+    int64_t n = rows * classes;
+    float *x = input(r, n), *dx = output(r, n), *loss = output(r, rows), *lse = output(r, rows);
+    int32_t *labels = labels_below(r, rows, classes), *rank = (int32_t *)(void *)output(r, rows);
+    double *totals = (double *)(void *)output(r, 8), want[4] = {1, 2, 3, 4};
+    memcpy(totals, want, sizeof want);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = ties ? rintf(x[i]) : 3 * x[i] + 20;
+    r->k->cross_entropy_fwd(r->dev, loss, lse, rank, totals, buf(x), labels, rows, classes, s);
+    r->k->cross_entropy_bwd(r->dev, buf(dx), buf(x), lse, labels, rows, classes, s, &STEP);
+    for (int64_t i = 0; r->check && i < rows; i++) {
+        check_loss(x + i * classes, labels[i], classes, s, loss[i], lse[i], rank[i]);
+        want[0] += loss[i];
+        want[1] += rank[i] == 0;
+        want[2] += rank[i] < 5;
+        want[3] += 1;
+        for (int64_t c = 0; c < classes; c++) {
+            double p = exp((double)x[i * classes + c] - lse[i]);
+            double target = s / (double)classes + (c == labels[i] ? 1 - s : 0);
+            /* the exponent's rounding (below 40) scales p */
+            check_value("dlogits", i * classes + c, dx[i * classes + c],
+                        (p - target) * STEP.grad_scale, STEP.grad_scale * U * (24 * p + 4));
+        }
+    }
+    if (r->check)
+        assert_memory_equal(totals, want, sizeof want);
+}
+
+static void run_cross_entropy(struct run *r)
+{
+    const int64_t classes[] = {1, 7, 10, 17, 48, 100};
+    for (int i = 0; i < 6; i++) {
+        run_cross_entropy_of(r, 35, classes[i], 0, false);
+        run_cross_entropy_of(r, 7, classes[i], 0.1f, false);
+        run_cross_entropy_of(r, 35, classes[i], 0.1f, true);
+    }
+}
+
+enum { STEPS = 10 };
+
+static void run_sgd_of(struct run *r, int64_t n, float momentum, float decay, bool nesterov)
+{
+    float *w = output(r, n), *m = output(r, n);
+    double *want = vt_calloc((size_t)(2 * n), sizeof *want), *want_m = want + n;
+    fill_normal(r, w, n, 1, 0);
+    for (int64_t i = 0; i < n; i++)
+        want[i] = w[i];
+    for (int t = 1; t <= STEPS; t++) {
+        float *grad = input(r, n);
+        r->k->sgd(r->dev, w, momentum > 0 ? m : NULL, grad, n, momentum, decay, nesterov, t == 1,
+                  &STEP);
+        for (int64_t i = 0; r->check && i < n; i++) {
+            double g = grad[i] * STEP.clip + decay * want[i];
+            want_m[i] = t == 1 ? g : momentum * want_m[i] + g;
+            g = momentum <= 0 ? g : nesterov ? g + momentum * want_m[i] : want_m[i];
+            want[i] -= STEP.lr * g;
+            /* one rounding of w a step, and the small step's own */
+            check_value("w", i, w[i], want[i], t * U * (fabs(want[i]) + 0.5));
+        }
+    }
+    vt_free(want);
+}
+
+static void run_sgd(struct run *r)
+{
+    run_sgd_of(r, 1, 0.9f, 5e-4f, true);
+    run_sgd_of(r, 1003, 0, 0, false);
+    run_sgd_of(r, 1003, 0.9f, 0, false);
+    run_sgd_of(r, 16384 + 17, 0.9f, 5e-4f, true);
+}
+
+static void run_adam_of(struct run *r, int64_t n, float decay, bool decoupled)
+{
+    const double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+    float *w = output(r, n), *m = output(r, n), *v = output(r, n);
+    double *want = vt_calloc((size_t)(3 * n), sizeof *want), *wm = want + n, *wv = wm + n;
+    fill_normal(r, w, n, 1, 0);
+    for (int64_t i = 0; i < n; i++) {
+        m[i] = v[i] = 0;
+        want[i] = w[i];
+    }
+    for (int t = 1; t <= STEPS; t++) {
+        float *grad = input(r, n);
+        vt_step step = STEP;
+        step.correction1 = (float)(1 - pow(beta1, t));
+        step.correction2 = (float)sqrt(1 - pow(beta2, t));
+        r->k->adam(r->dev, w, m, v, grad, n, beta1, beta2, (float)eps, decay, decoupled, &step);
+        for (int64_t i = 0; r->check && i < n; i++) {
+            double g = (double)grad[i] * step.clip, lr = STEP.lr;
+            if (decoupled)
+                want[i] *= 1 - lr * decay;
+            else
+                g += decay * want[i];
+            wm[i] = beta1 * wm[i] + (1 - beta1) * g;
+            wv[i] = beta2 * wv[i] + (1 - beta2) * g * g;
+            want[i] -=
+                lr / (1 - pow(beta1, t)) * wm[i] / (sqrt(wv[i]) / sqrt(1 - pow(beta2, t)) + eps);
+            /* two roundings of w a step, and of the step, at most 0.05 and good to 20 U */
+            check_value("w", i, w[i], want[i], t * U * (2 * fabs(want[i]) + 1));
+            check_value("m", i, m[i], wm[i], 10 * U);
+            /* what a cancellation in g leaves counts with its square root */
+            check_value("v", i, v[i], wv[i], U * (20 * wv[i] + 0.1 * sqrt(wv[i])));
+        }
+    }
+    vt_free(want);
+}
+
+static void run_adam(struct run *r)
+{
+    run_adam_of(r, 1, 0.05f, true);
+    run_adam_of(r, 1003, 0, false);
+    run_adam_of(r, 1003, 0.05f, false);
+    run_adam_of(r, 16384 + 17, 0.05f, true);
+}
+
+static void run_sum_squares(struct run *r)
+{
+    const int64_t sizes[] = {0, 1, 17, 48, 16384, 5 * 16384 + 7};
+    for (int i = 0; i < 6; i++) {
+        int64_t n = sizes[i];
+        float *g = input(r, n), *sum = output(r, 2);
+        double got, want = 0, *scratch = vt_calloc(8, sizeof *scratch);
+        r->k->sum_squares(r->dev, &got, g, n, scratch);
+        memcpy(sum, &got, sizeof got);
+        for (int64_t e = 0; e < n; e++)
+            want += (double)g[e] * g[e];
+        if (r->check) /* two sums of n terms in double */
+            check_value("sum", n, got, want, (double)n * 0x1p-52 * want);
+        vt_free(scratch);
+    }
+}
+
+static const struct family {
+    const char *name;
+    void (*run)(struct run *r);
+} FAMILIES[] = {
+    {"layernorm", run_layernorm},
+    {"gelu", run_gelu},
+    {"patches", run_patches},
+    {"merge", run_merge},
+    {"tokens", run_tokens},
+    {"pools", run_pools},
+    {"residual", run_residual},
+    {"dropout", run_dropout},
+    {"cross entropy", run_cross_entropy},
+    {"sgd", run_sgd},
+    {"adam", run_adam},
+    {"sum of squares", run_sum_squares},
+};
+enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
+
+/* ---- the cases */
+
+static vt_dev *new_device(int threads)
+{
+    vt_dev *dev;
+    vt_error err = {0};
+    if (vt_dev_new(&dev, threads, &err) != VT_OK)
+        fail_msg("%s", err.text);
+    return dev;
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+/* The state of each case is its row of FAMILIES. */
+static void agrees_with_loops_in_double(void **state)
+{
+    const struct family *family = *state;
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+    family->run(&r);
+    assert_true(r.n_arrays > 0);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void digest_family(const struct family *family, const vt_kernels *k, int threads,
+                          uint64_t shuffle, uint8_t digest[VT_SHA256_SIZE])
+{
+    struct run r = {.dev = new_device(threads), .k = k};
+    vt_sha256 hash;
+    vt_pool_shuffle(vt_dev_pool(r.dev), shuffle);
+    family->run(&r);
+    vt_sha256_init(&hash);
+    for (int a = 0; a < r.n_arrays; a++)
+        if (r.arrays[a].output)
+            vt_sha256_add(&hash, r.arrays[a].data, (size_t)r.arrays[a].n * sizeof(float));
+    vt_sha256_finish(&hash, digest);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void expect_equal_bits(const vt_kernels *k)
+{
+    const int threads[] = {1, 2, 3, 5};
+    for (int f = 0; f < N_FAMILIES; f++) {
+        uint8_t want[VT_SHA256_SIZE], got[VT_SHA256_SIZE];
+        digest_family(&FAMILIES[f], &vt_avx2_table, 1, 0, want);
+        for (int t = 0; t < 4; t++) {
+            digest_family(&FAMILIES[f], k, threads[t], (uint64_t)(t * 1000003), got);
+            if (memcmp(got, want, sizeof want) != 0)
+                fail_msg("%s: other bits with %s and %d threads", FAMILIES[f].name, k->name,
+                         threads[t]);
+        }
+    }
+}
+
+static void threads_and_chunk_order_change_no_bit(void **state)
+{
+    (void)state;
+    expect_equal_bits(&vt_avx2_table);
+}
+
+static void avx512_gives_the_bits_of_avx2(void **state)
+{
+    (void)state;
+    if (!has_avx512()) {
+        print_message("skipped: this processor has no AVX-512 (F, BW, DQ, VL)\n");
+        skip();
+    }
+    expect_equal_bits(&vt_avx512_table);
+}
+
+/* Every 1/4096 from -12 to 12; beyond, both forms are x or 0 to the last bit. */
+static void gelu_is_accurate_over_a_fine_grid(void **state)
+{
+    enum { N = 24 * 4096 + 1 };
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
+    float *y = output(&r, N), *dx = output(&r, N);
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)i / 4096 - 12;
+        one[i] = 1;
+    }
+    for (int k = 0; k < 2; k++) {
+        vt_gelu_form form = k ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+        double worst = 0, worst_slope = 0;
+        r.k->gelu_fwd(r.dev, buf(y), buf(x), N, form);
+        r.k->gelu_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, form);
+        for (int i = 0; i < N; i++) {
+            worst = fmax(worst, fabs(y[i] - gelu_of(x[i], form)) / fmax(1, fabs(x[i])));
+            worst_slope = fmax(worst_slope, fabs(dx[i] - gelu_slope(x[i], form)));
+        }
+        print_message("gelu %s: error %.2g max(1, |x|), of the slope %.2g\n", FORM_NAMES[k], worst,
+                      worst_slope);
+        assert_true(worst < 3 * U);
+        assert_true(worst_slope < 10 * U);
+    }
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void nan_is_never_hidden(void **state)
+{
+    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    float *x = input(&r, 48), *y = output(&r, 48), *one = input(&r, 48);
+    float loss[3], lse[3];
+    int32_t rank[3];
+    const int32_t labels[3] = {0, 3, 15};
+    double totals[4] = {0};
+    (void)state;
+    x[3] = x[20] = x[47] = NAN;
+    for (int form = 0; form < 2; form++) {
+        vt_gelu_form f = form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+        for (int backward = 0; backward < 2; backward++) {
+            if (backward)
+                r.k->gelu_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
+            else
+                r.k->gelu_fwd(r.dev, buf(y), buf(x), 48, f);
+            for (int i = 0; i < 48; i++)
+                assert_int_equal(isnan(y[i]) != 0, i == 3 || i == 20 || i == 47);
+        }
+    }
+    r.k->cross_entropy_fwd(r.dev, loss, lse, rank, totals, buf(x), labels, 3, 16, 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(isnan(loss[i]) && isnan(lse[i]));
+    assert_true(rank[0] > 0); /* a NaN stands before a number */
+    assert_int_equal(rank[2], 15);
+    r.k->residual_fwd(r.dev, buf(y), buf(one), buf(x), 1, 48, 0, STREAM, &STEP);
+    assert_true(isnan(y[3]) && !isnan(y[4]));
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void loss_survives_extreme_logits(void **state)
+{
+    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    float x[] = {1e4f, -1e4f, 0, -3e38f, -3e38f, -3e38f, -INFINITY, 5, 5};
+    float loss[3], lse[3], dx[9];
+    int32_t rank[3];
+    const int32_t labels[3] = {1, 2, 1};
+    double totals[4] = {0};
+    (void)state;
+    r.k->cross_entropy_fwd(r.dev, loss, lse, rank, totals, buf(x), labels, 3, 3, 0);
+    r.k->cross_entropy_bwd(r.dev, buf(dx), buf(x), lse, labels, 3, 3, 0, &STEP);
+    assert_true(loss[0] == 2e4f && rank[0] == 2);
+    assert_true(fabs(loss[1] - log(3)) < 2 * U && rank[1] == 2);
+    assert_true(fabs(loss[2] - log(2)) < 2 * U && rank[2] == 0);
+    for (int i = 0; i < 9; i++)
+        assert_true(isfinite(dx[i]));
+    assert_true(totals[1] == 1 && totals[2] == 3 && totals[3] == 3);
+    vt_dev_free(r.dev);
+}
+
+static void sum_of_squares_is_finite_if_all_gradients_are(void **state)
+{
+    enum { N = 40000 };
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    static const int at[] = {0, 15, 16, 16384, N - 1};
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    float *g = new_array(&r, N, false);
+    double sum, scratch[3];
+    (void)state;
+    for (int i = 0; i < N; i++)
+        g[i] = i % 2 ? 3.4e38f : -1e-45f;
+    r.k->sum_squares(r.dev, &sum, g, N, scratch);
+    assert_true(isfinite(sum) && sum > 1e80);
+    for (int i = 0; i < 20; i++) {
+        float good = g[at[i / 4]];
+        g[at[i / 4]] = bad[i % 4];
+        r.k->sum_squares(r.dev, &sum, g, N, scratch);
+        assert_true(!isfinite(sum));
+        g[at[i / 4]] = good;
+    }
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void clip_factor_limits_the_norm(void **state)
+{
+    vt_dev *dev = new_device(1);
+    vt_step step = STEP;
+    double sum = 16;
+    (void)state;
+    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    assert_true(step.clip == (float)(1 / (4 + 1e-6)));
+    vt_avx2_table.clip_factor(dev, &step, &sum, 5);
+    assert_true(step.clip == 1);
+    sum = 0;
+    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    assert_true(step.clip == 1);
+    sum = NAN;
+    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    assert_true(isnan(step.clip));
+    vt_dev_free(dev);
+}
+
+static void the_first_value_that_is_not_finite_is_found(void **state)
+{
+    enum { N = 100000 };
+    static const int at[] = {N - 1, 70000, 16384, 16383, 17, 0};
+    struct run r = {.dev = new_device(3), .k = &vt_avx2_table};
+    float *x = input(&r, N);
+    double d[] = {1, 2, 3e300, -INFINITY, NAN};
+    int32_t i32[] = {-1, INT32_MIN};
+    (void)state;
+    x[5] = 3.4e38f;
+    x[6] = 1e-45f;
+    assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), -1);
+    assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), 0), -1);
+    for (int i = 0; i < 6; i++) { /* each stands before those already there */
+        x[at[i]] = i % 2 ? NAN : -INFINITY;
+        for (uint64_t shuffle = 0; shuffle < 3; shuffle++) {
+            vt_pool_shuffle(vt_dev_pool(r.dev), shuffle * 12345);
+            assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), at[i]);
+        }
+    }
+    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){d, VT_F64}, 5), 3);
+    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){d, VT_F64}, 3), -1);
+    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){i32, VT_I32}, 2), -1);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void fill_zero_clears_exactly_its_bytes(void **state)
+{
+    static unsigned char block[600001];
+    vt_dev *dev = new_device(2);
+    (void)state;
+    memset(block, 0xff, sizeof block);
+    vt_avx2_table.fill_zero(dev, block + 1, sizeof block - 2);
+    assert_int_equal(block[0], 0xff);
+    assert_int_equal(block[sizeof block - 1], 0xff);
+    for (size_t i = 1; i + 1 < sizeof block; i++)
+        assert_int_equal(block[i], 0);
+    vt_avx2_table.fill_zero(dev, block, 0);
+    assert_int_equal(block[0], 0xff);
+    vt_dev_free(dev);
+}
+
+static void kernels_allocate_nothing(void **state)
+{
+    enum { ROWS = 40, N = ROWS * 48 };
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    float *x = input(&r, N), *y = output(&r, N), *m = output(&r, N), *small = input(&r, 4 * N);
+    double sum, partial[4], totals[4] = {0};
+    int32_t *labels = labels_below(&r, ROWS, 48), rank[ROWS];
+    (void)state;
+    uint64_t before = vt_mem_count();
+    r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
+    r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
+                       ROWS, 48, small);
+    r.k->gelu_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_GELU_FORM_ERF);
+    r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
+    r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
+    r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
+    r.k->cross_entropy_fwd(r.dev, m, m + ROWS, rank, totals, buf(x), labels, ROWS, 48, 0);
+    r.k->adam(r.dev, y, m, small, x, N, 0.9, 0.999, 1e-8f, 0, true, &STEP);
+    r.k->sum_squares(r.dev, &sum, x, N, partial);
+    assert_true(vt_mem_count() == before);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[N_FAMILIES + 20] = {{0}};
+    static char names[N_FAMILIES][80];
+    static const struct {
+        const char *name;
+        CMUnitTestFunction function;
+    } cases[] = {
+        {"threads and chunk order change no bit", threads_and_chunk_order_change_no_bit},
+        {"AVX-512 gives the bits of AVX2", avx512_gives_the_bits_of_avx2},
+        {"GELU is accurate over a fine grid", gelu_is_accurate_over_a_fine_grid},
+        {"NaN is never hidden", nan_is_never_hidden},
+        {"the loss survives extreme logits", loss_survives_extreme_logits},
+        {"the sum of squares is finite exactly if all gradients are",
+         sum_of_squares_is_finite_if_all_gradients_are},
+        {"the clip factor limits the norm", clip_factor_limits_the_norm},
+        {"the first value that is not finite is found",
+         the_first_value_that_is_not_finite_is_found},
+        {"fill_zero clears exactly its bytes", fill_zero_clears_exactly_its_bytes},
+        {"kernels allocate nothing", kernels_allocate_nothing},
+    };
+    size_t n = 0;
+    for (int f = 0; f < N_FAMILIES; f++) {
+        snprintf(names[f], sizeof names[f], "%s agrees with loops in double", FAMILIES[f].name);
+        tests[n++] = (struct CMUnitTest){names[f], agrees_with_loops_in_double, NULL, NULL,
+                                         (void *)(uintptr_t)&FAMILIES[f]};
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        tests[n++] = (struct CMUnitTest){cases[i].name, cases[i].function, NULL, NULL, NULL};
+    return _cmocka_run_group_tests("kernels", tests, n, NULL, NULL);
+}
