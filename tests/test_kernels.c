@@ -2,133 +2,11 @@
  * The elementwise, row and optimiser kernels. Each `run_...` function below sets up one family of
  * calls and, when asked, compares what came out with plain loops in double. The same functions are
  * run again at several thread counts, chunk orders and kernel widths, whose outputs must be equal
- * bit for bit. Outputs start as NaN, and NaN follows the last value of every array.
- *
- * Bounds: U is the largest relative rounding error of one float operation. A bound is a small
- * number of operations, times U, times the size of the numbers that enter them.
+ * bit for bit.
  */
+#include "support/kernel_run.h"
+
 #include "base/hash.h"
-#include "base/mem.h"
-#include "base/rng.h"
-#include "kernels/device.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-extern const vt_kernels vt_avx2_table, vt_avx512_table;
-
-static const double U = 0x1p-24;
-
-/* ---- a run: a device, a table, and the arrays that one family of calls uses */
-
-enum { GUARD = 32, MAX_ARRAYS = 4000 };
-
-struct run {
-    vt_dev *dev;
-    const vt_kernels *k;
-    bool check; /* compare with the loops in double */
-    uint32_t drawn;
-    int n_arrays;
-    struct {
-        float *data;
-        int64_t n;
-        bool output;
-    } arrays[MAX_ARRAYS];
-};
-
-static float *new_array(struct run *r, int64_t n, bool output)
-{
-    float *data = vt_calloc((size_t)n + GUARD, sizeof *data);
-    assert_non_null(data);
-    assert_in_range(r->n_arrays, 0, MAX_ARRAYS - 1);
-    for (int64_t i = 0; i < n + GUARD; i++)
-        data[i] = NAN;
-    r->arrays[r->n_arrays].data = data;
-    r->arrays[r->n_arrays].n = n;
-    r->arrays[r->n_arrays++].output = output;
-    return data;
-}
-
-static float *output(struct run *r, int64_t n)
-{
-    return new_array(r, n, true);
-}
-
-/* Normal numbers of standard deviation `size` around `centre`. */
-static void fill_normal(struct run *r, float *data, int64_t n, float size, float centre)
-{
-    vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, 0, 0, r->drawn++);
-    for (int64_t i = 0; i < n; i++)
-        data[i] = centre + size * (float)vt_rng_normal(&rng, (uint64_t)i);
-}
-
-static float *input(struct run *r, int64_t n)
-{
-    float *data = new_array(r, n, false);
-    fill_normal(r, data, n, 1, 0);
-    return data;
-}
-
-/* An output that is added to, and a copy of what it held. */
-static float *sum_output(struct run *r, int64_t n, float **before)
-{
-    float *data = output(r, n);
-    fill_normal(r, data, n, 1, 0);
-    *before = new_array(r, n, false);
-    memcpy(*before, data, (size_t)n * sizeof *data);
-    return data;
-}
-
-static int32_t *labels_below(struct run *r, int64_t n, int64_t classes)
-{
-    int32_t *labels = (int32_t *)(void *)new_array(r, n, false);
-    vt_rng rng = vt_rng_at(2, VT_STREAM_TEST, 0, 0, r->drawn++);
-    for (int64_t i = 0; i < n; i++)
-        labels[i] = (int32_t)vt_rng_below(&rng, (uint64_t)i, (uint64_t)classes);
-    return labels;
-}
-
-static vt_buf buf(const float *data)
-{
-    return (vt_buf){(void *)(uintptr_t)data, VT_F32};
-}
-
-static void check_value(const char *what, int64_t i, double got, double want, double bound)
-{
-    if (!(fabs(got - want) <= bound))
-        fail_msg("%s[%lld]: %.9g, expected %.9g within %.3g, off by %.3g", what, (long long)i, got,
-                 want, bound, fabs(got - want));
-}
-
-static void check_guards(const struct run *r)
-{
-    for (int a = 0; a < r->n_arrays; a++)
-        for (int64_t i = 0; i < GUARD; i++)
-            if (!isnan(r->arrays[a].data[r->arrays[a].n + i]))
-                fail_msg("array %d of %lld values was written past its end", a,
-                         (long long)r->arrays[a].n);
-}
-
-static void release_arrays(struct run *r)
-{
-    check_guards(r);
-    for (int a = 0; a < r->n_arrays; a++)
-        vt_free(r->arrays[a].data);
-    r->n_arrays = 0;
-}
-
-static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},
-                             .draw = 77,
-                             .lr = 0.01f,
-                             .correction1 = 1,
-                             .correction2 = 1,
-                             .grad_scale = 1.0f / 7,
-                             .clip = 0.75f};
 
 /* ---- the families */
 
@@ -226,25 +104,6 @@ static void run_layernorm(struct run *r)
     }
     run_layernorm_of(r, 529, 48); /* 16 chunks of 34, the last of 19 */
 }
-
-/* GELU and its slope in double, with the C library's functions. */
-static double gelu_of(double x, vt_gelu_form form)
-{
-    if (form == VT_GELU_FORM_ERF)
-        return x / 2 * erfc(-x * M_SQRT1_2);
-    double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
-    return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
-}
-
-static double gelu_slope(double x, vt_gelu_form form)
-{
-    if (form == VT_GELU_FORM_ERF)
-        return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
-    double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
-    return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);
-}
-
-static const char *const FORM_NAMES[] = {"erf", "tanh"};
 
 static void run_gelu(struct run *r)
 {
@@ -389,8 +248,6 @@ static void run_pools(struct run *r)
         }
     }
 }
-
-enum { STREAM = VT_STREAM_DROPOUT | 9 << 8 };
 
 /* The definition, element by element. */
 static bool is_kept(int64_t image, int64_t element, float rate)
@@ -636,15 +493,6 @@ enum { N_FAMILIES = sizeof FAMILIES / sizeof FAMILIES[0] };
 
 /* ---- the cases */
 
-static vt_dev *new_device(int threads)
-{
-    vt_dev *dev;
-    vt_error err = {0};
-    if (vt_dev_new(&dev, threads, &err) != VT_OK)
-        fail_msg("%s", err.text);
-    return dev;
-}
-
 static bool has_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -709,198 +557,6 @@ static void avx512_gives_the_bits_of_avx2(void **state)
     expect_equal_bits(&vt_avx512_table);
 }
 
-/* Every 1/4096 from -12 to 12; beyond, both forms are x or 0 to the last bit. */
-static void gelu_is_accurate_over_a_fine_grid(void **state)
-{
-    enum { N = 24 * 4096 + 1 };
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
-    float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
-    float *y = output(&r, N), *dx = output(&r, N);
-    (void)state;
-    for (int i = 0; i < N; i++) {
-        x[i] = (float)i / 4096 - 12;
-        one[i] = 1;
-    }
-    for (int k = 0; k < 2; k++) {
-        vt_gelu_form form = k ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
-        double worst = 0, worst_slope = 0;
-        r.k->gelu_fwd(r.dev, buf(y), buf(x), N, form);
-        r.k->gelu_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, form);
-        for (int i = 0; i < N; i++) {
-            worst = fmax(worst, fabs(y[i] - gelu_of(x[i], form)) / fmax(1, fabs(x[i])));
-            worst_slope = fmax(worst_slope, fabs(dx[i] - gelu_slope(x[i], form)));
-        }
-        print_message("gelu %s: error %.2g max(1, |x|), of the slope %.2g\n", FORM_NAMES[k], worst,
-                      worst_slope);
-        assert_true(worst < 3 * U);
-        assert_true(worst_slope < 10 * U);
-    }
-    release_arrays(&r);
-    vt_dev_free(r.dev);
-}
-
-static void nan_is_never_hidden(void **state)
-{
-    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
-    float *x = input(&r, 48), *y = output(&r, 48), *one = input(&r, 48);
-    float loss[3], lse[3];
-    int32_t rank[3];
-    const int32_t labels[3] = {0, 3, 15};
-    double totals[4] = {0};
-    (void)state;
-    x[3] = x[20] = x[47] = NAN;
-    for (int form = 0; form < 2; form++) {
-        vt_gelu_form f = form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
-        for (int backward = 0; backward < 2; backward++) {
-            if (backward)
-                r.k->gelu_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
-            else
-                r.k->gelu_fwd(r.dev, buf(y), buf(x), 48, f);
-            for (int i = 0; i < 48; i++)
-                assert_int_equal(isnan(y[i]) != 0, i == 3 || i == 20 || i == 47);
-        }
-    }
-    r.k->cross_entropy_fwd(r.dev, loss, lse, rank, totals, buf(x), labels, 3, 16, 0);
-    for (int i = 0; i < 3; i++)
-        assert_true(isnan(loss[i]) && isnan(lse[i]));
-    assert_true(rank[0] > 0); /* a NaN stands before a number */
-    assert_int_equal(rank[2], 15);
-    r.k->residual_fwd(r.dev, buf(y), buf(one), buf(x), 1, 48, 0, STREAM, &STEP);
-    assert_true(isnan(y[3]) && !isnan(y[4]));
-    release_arrays(&r);
-    vt_dev_free(r.dev);
-}
-
-static void loss_survives_extreme_logits(void **state)
-{
-    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
-    float x[] = {1e4f, -1e4f, 0, -3e38f, -3e38f, -3e38f, -INFINITY, 5, 5};
-    float loss[3], lse[3], dx[9];
-    int32_t rank[3];
-    const int32_t labels[3] = {1, 2, 1};
-    double totals[4] = {0};
-    (void)state;
-    r.k->cross_entropy_fwd(r.dev, loss, lse, rank, totals, buf(x), labels, 3, 3, 0);
-    r.k->cross_entropy_bwd(r.dev, buf(dx), buf(x), lse, labels, 3, 3, 0, &STEP);
-    assert_true(loss[0] == 2e4f && rank[0] == 2);
-    assert_true(fabs(loss[1] - log(3)) < 2 * U && rank[1] == 2);
-    assert_true(fabs(loss[2] - log(2)) < 2 * U && rank[2] == 0);
-    for (int i = 0; i < 9; i++)
-        assert_true(isfinite(dx[i]));
-    assert_true(totals[1] == 1 && totals[2] == 3 && totals[3] == 3);
-    vt_dev_free(r.dev);
-}
-
-static void sum_of_squares_is_finite_if_all_gradients_are(void **state)
-{
-    enum { N = 40000 };
-    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
-    static const int at[] = {0, 15, 16, 16384, N - 1};
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
-    float *g = new_array(&r, N, false);
-    double sum, scratch[3];
-    (void)state;
-    for (int i = 0; i < N; i++)
-        g[i] = i % 2 ? 3.4e38f : -1e-45f;
-    r.k->sum_squares(r.dev, &sum, g, N, scratch);
-    assert_true(isfinite(sum) && sum > 1e80);
-    for (int i = 0; i < 20; i++) {
-        float good = g[at[i / 4]];
-        g[at[i / 4]] = bad[i % 4];
-        r.k->sum_squares(r.dev, &sum, g, N, scratch);
-        assert_true(!isfinite(sum));
-        g[at[i / 4]] = good;
-    }
-    release_arrays(&r);
-    vt_dev_free(r.dev);
-}
-
-static void clip_factor_limits_the_norm(void **state)
-{
-    vt_dev *dev = new_device(1);
-    vt_step step = STEP;
-    double sum = 16;
-    (void)state;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
-    assert_true(step.clip == (float)(1 / (4 + 1e-6)));
-    vt_avx2_table.clip_factor(dev, &step, &sum, 5);
-    assert_true(step.clip == 1);
-    sum = 0;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
-    assert_true(step.clip == 1);
-    sum = NAN;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
-    assert_true(isnan(step.clip));
-    vt_dev_free(dev);
-}
-
-static void the_first_value_that_is_not_finite_is_found(void **state)
-{
-    enum { N = 100000 };
-    static const int at[] = {N - 1, 70000, 16384, 16383, 17, 0};
-    struct run r = {.dev = new_device(3), .k = &vt_avx2_table};
-    float *x = input(&r, N);
-    double d[] = {1, 2, 3e300, -INFINITY, NAN};
-    int32_t i32[] = {-1, INT32_MIN};
-    (void)state;
-    x[5] = 3.4e38f;
-    x[6] = 1e-45f;
-    assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), -1);
-    assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), 0), -1);
-    for (int i = 0; i < 6; i++) { /* each stands before those already there */
-        x[at[i]] = i % 2 ? NAN : -INFINITY;
-        for (uint64_t shuffle = 0; shuffle < 3; shuffle++) {
-            vt_pool_shuffle(vt_dev_pool(r.dev), shuffle * 12345);
-            assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), at[i]);
-        }
-    }
-    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){d, VT_F64}, 5), 3);
-    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){d, VT_F64}, 3), -1);
-    assert_int_equal(r.k->find_nonfinite(r.dev, (vt_buf){i32, VT_I32}, 2), -1);
-    release_arrays(&r);
-    vt_dev_free(r.dev);
-}
-
-static void fill_zero_clears_exactly_its_bytes(void **state)
-{
-    static unsigned char block[600001];
-    vt_dev *dev = new_device(2);
-    (void)state;
-    memset(block, 0xff, sizeof block);
-    vt_avx2_table.fill_zero(dev, block + 1, sizeof block - 2);
-    assert_int_equal(block[0], 0xff);
-    assert_int_equal(block[sizeof block - 1], 0xff);
-    for (size_t i = 1; i + 1 < sizeof block; i++)
-        assert_int_equal(block[i], 0);
-    vt_avx2_table.fill_zero(dev, block, 0);
-    assert_int_equal(block[0], 0xff);
-    vt_dev_free(dev);
-}
-
-static void kernels_allocate_nothing(void **state)
-{
-    enum { ROWS = 40, N = ROWS * 48 };
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
-    float *x = input(&r, N), *y = output(&r, N), *m = output(&r, N), *small = input(&r, 4 * N);
-    double sum, partial[4], totals[4] = {0};
-    int32_t *labels = labels_below(&r, ROWS, 48), rank[ROWS];
-    (void)state;
-    uint64_t before = vt_mem_count();
-    r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
-    r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
-                       ROWS, 48, small);
-    r.k->gelu_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_GELU_FORM_ERF);
-    r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
-    r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
-    r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
-    r.k->cross_entropy_fwd(r.dev, m, m + ROWS, rank, totals, buf(x), labels, ROWS, 48, 0);
-    r.k->adam(r.dev, y, m, small, x, N, 0.9, 0.999, 1e-8f, 0, true, &STEP);
-    r.k->sum_squares(r.dev, &sum, x, N, partial);
-    assert_true(vt_mem_count() == before);
-    release_arrays(&r);
-    vt_dev_free(r.dev);
-}
-
 int main(void)
 {
     struct CMUnitTest tests[N_FAMILIES + 20] = {{0}};
@@ -911,16 +567,6 @@ int main(void)
     } cases[] = {
         {"threads and chunk order change no bit", threads_and_chunk_order_change_no_bit},
         {"AVX-512 gives the bits of AVX2", avx512_gives_the_bits_of_avx2},
-        {"GELU is accurate over a fine grid", gelu_is_accurate_over_a_fine_grid},
-        {"NaN is never hidden", nan_is_never_hidden},
-        {"the loss survives extreme logits", loss_survives_extreme_logits},
-        {"the sum of squares is finite exactly if all gradients are",
-         sum_of_squares_is_finite_if_all_gradients_are},
-        {"the clip factor limits the norm", clip_factor_limits_the_norm},
-        {"the first value that is not finite is found",
-         the_first_value_that_is_not_finite_is_found},
-        {"fill_zero clears exactly its bytes", fill_zero_clears_exactly_its_bytes},
-        {"kernels allocate nothing", kernels_allocate_nothing},
     };
     size_t n = 0;
     for (int f = 0; f < N_FAMILIES; f++) {

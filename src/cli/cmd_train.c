@@ -32,11 +32,13 @@ static void install_signals(void)
 
 vt_status vt_cmd_train(int argc, char **argv)
 {
-    bool force = false, dry_run = false;
+    bool force = false, dry_run = false, gradients = false;
     vt_common_options common = {0};
     const vt_option options[] = {
         {"force", 0, NULL, VT_OPTION_SWITCH, &force,
          "begin anew; an existing run is kept under another name"},
+        {"save-gradients", 0, NULL, VT_OPTION_SWITCH, &gradients,
+         "write the gradients of the first step to gradients-1.safetensors in the run folder"},
         {"dry-run", 0, NULL, VT_OPTION_SWITCH, &dry_run, "check everything, train nothing"},
         VT_CONFIG_OPTIONS(common),
         VT_RESULTS_OPTION(common),
@@ -67,6 +69,7 @@ vt_status vt_cmd_train(int argc, char **argv)
         .force = force,
         .dry_run = dry_run,
         .quiet = common.quiet,
+        .gradients = gradients,
         .argc = argc,
         .argv = argv,
         .stop = &stop_requested,

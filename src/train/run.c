@@ -241,7 +241,7 @@ vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
         .step = run->state.step,
         .weights = weights,
         .n_weights = vt_weights_list(params, vt_dev_host_view(run->dev, run->engine.memory.weights),
-                                     weights),
+                                     false, weights),
         .state = moments,
         .n_state = list_moments(run, moments),
         .ints = ints,
@@ -431,11 +431,14 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             summary.last[split] = last_eval(&history, split, -1);
             summary.best[split] = last_eval(&history, split, best_epoch);
         }
-        status = vt_summary_write(run->dir.fd, &summary, err);
+        if (!run->done)
+            status = vt_summary_write(run->dir.fd, &summary, err);
         if (status == VT_OK && result == VT_OK)
             vt_run_report(run, &history);
     }
     vt_history_release(&history);
+    if (run->done)
+        return status;
     vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
                                         run->state.step, err);
     return status != VT_OK ? status : ended;

@@ -17,7 +17,8 @@ typedef struct vt_train_options {
     bool force;          /* move an existing run aside and begin anew */
     bool dry_run;        /* say what would be done, and stop before any file is written */
     bool quiet;
-    int argc; /* the command line, for provenance */
+    bool gradients; /* write those of the first step to gradients-1.safetensors */
+    int argc;       /* the command line, for provenance */
     char **argv;
     volatile sig_atomic_t *stop; /* not 0: finish the step, save and return VT_ERR_STOPPED */
 } vt_train_options;

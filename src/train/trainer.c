@@ -5,7 +5,9 @@
 #include "base/mem.h"
 #include "base/phase.h"
 #include "results/publish.h"
+#include "results/safetensors.h"
 #include "train/run.h"
+#include "train/weights.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -48,6 +50,22 @@ static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err
                    isfinite(loss) ? "gradient" : "loss", where, run->dir.path);
 }
 
+/* The averaged gradients under the parameters' names, to be held against another program's. */
+static vt_status save_gradients(vt_run *run, vt_error *err)
+{
+    const vt_params *params = run->engine.params;
+    const float *grads = vt_dev_host_view(run->dev, run->engine.memory.grads);
+    vt_safetensor *tensors = vt_calloc((size_t)params->n, sizeof *tensors);
+    if (!tensors)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the gradients");
+    int n = vt_weights_list(params, grads, true, tensors);
+    const vt_safetensors_content content = {tensors, n, NULL, 0};
+    vt_status status =
+        vt_safetensors_write(run->dir.fd, "gradients-1.safetensors", &content, NULL, err);
+    vt_free(tensors);
+    return status;
+}
+
 /* One optimiser step: up to train.accumulate batches, then the update. */
 static vt_status step(vt_run *run, struct loop *l, vt_error *err)
 {
@@ -77,6 +95,8 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
     l->norm = vt_engine_grad_norm(engine);
     if (!isfinite(sum.v[VT_TOTAL_LOSS]) || !isfinite(l->norm))
         return diverged(run, slot, sum.v[VT_TOTAL_LOSS], err);
+    if (run->options->gradients && s->step == 0 && save_gradients(run, err) != VT_OK)
+        return err->status;
     vt_engine_update(engine, ++s->step);
     l->loss = sum.v[VT_TOTAL_LOSS] / (double)images;
     l->top1 = sum.v[VT_TOTAL_TOP1] / (double)images;

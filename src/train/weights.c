@@ -18,11 +18,12 @@ static vt_safetensor describe(const vt_param *param, const float *floats)
     return tensor;
 }
 
-int vt_weights_list(const vt_params *params, const float *floats, vt_safetensor *tensors)
+int vt_weights_list(const vt_params *params, const float *floats, bool trained_only,
+                    vt_safetensor *tensors)
 {
     int n = 0;
     for (int i = 0; i < params->n; i++)
-        if (params->item[i]->role != VT_ROLE_FIXED)
+        if (trained_only ? params->item[i]->trained : params->item[i]->role != VT_ROLE_FIXED)
             tensors[n++] = describe(params->item[i], floats);
     return n;
 }

@@ -8,9 +8,11 @@
 #include "graph/graph.h"
 #include "results/safetensors.h"
 
-/* One tensor for each parameter that is saved (not FIXED), in order of creation; `data` points into
- * the block `floats`. `tensors` has room for params->n. Returns their number. */
-int vt_weights_list(const vt_params *params, const float *floats, vt_safetensor *tensors);
+/* One tensor for each parameter that is saved (not FIXED) or, on request, trained, in order of
+ * creation; `data` points into the block `floats`. `tensors` has room for params->n. Returns their
+ * number. */
+int vt_weights_list(const vt_params *params, const float *floats, bool trained_only,
+                    vt_safetensor *tensors);
 
 /* Reads the tensors of a file of this very model (a checkpoint) into a host block. VT_ERR_DATA if
  * one is missing or of another shape. */

@@ -1,0 +1,158 @@
+/*
+ * A run of kernels in a test: a device, a table of kernels, and arrays that notice what is written
+ * or read past their end. Outputs start as NaN, and NaN follows the last value of every array.
+ */
+#ifndef VT_TESTS_SUPPORT_KERNEL_RUN_H
+#define VT_TESTS_SUPPORT_KERNEL_RUN_H
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/device.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+extern const vt_kernels vt_avx2_table, vt_avx512_table;
+
+/* The largest relative rounding error of one float operation. A bound is a small number of
+ * operations, times U, times the size of the numbers that enter them. */
+static const double U = 0x1p-24;
+
+enum { STREAM = VT_STREAM_DROPOUT | 9 << 8 };
+
+enum { GUARD = 32, MAX_ARRAYS = 4000 };
+
+struct run {
+    vt_dev *dev;
+    const vt_kernels *k;
+    bool check; /* compare with the loops in double */
+    uint32_t drawn;
+    int n_arrays;
+    struct {
+        float *data;
+        int64_t n;
+        bool output;
+    } arrays[MAX_ARRAYS];
+};
+
+static inline float *new_array(struct run *r, int64_t n, bool output)
+{
+    float *data = vt_calloc((size_t)n + GUARD, sizeof *data);
+    assert_non_null(data);
+    assert_in_range(r->n_arrays, 0, MAX_ARRAYS - 1);
+    for (int64_t i = 0; i < n + GUARD; i++)
+        data[i] = NAN;
+    r->arrays[r->n_arrays].data = data;
+    r->arrays[r->n_arrays].n = n;
+    r->arrays[r->n_arrays++].output = output;
+    return data;
+}
+
+static inline float *output(struct run *r, int64_t n)
+{
+    return new_array(r, n, true);
+}
+
+/* Normal numbers of standard deviation `size` around `centre`. */
+static inline void fill_normal(struct run *r, float *data, int64_t n, float size, float centre)
+{
+    vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, 0, 0, r->drawn++);
+    for (int64_t i = 0; i < n; i++)
+        data[i] = centre + size * (float)vt_rng_normal(&rng, (uint64_t)i);
+}
+
+static inline float *input(struct run *r, int64_t n)
+{
+    float *data = new_array(r, n, false);
+    fill_normal(r, data, n, 1, 0);
+    return data;
+}
+
+/* An output that is added to, and a copy of what it held. */
+static inline float *sum_output(struct run *r, int64_t n, float **before)
+{
+    float *data = output(r, n);
+    fill_normal(r, data, n, 1, 0);
+    *before = new_array(r, n, false);
+    memcpy(*before, data, (size_t)n * sizeof *data);
+    return data;
+}
+
+static inline int32_t *labels_below(struct run *r, int64_t n, int64_t classes)
+{
+    int32_t *labels = (int32_t *)(void *)new_array(r, n, false);
+    vt_rng rng = vt_rng_at(2, VT_STREAM_TEST, 0, 0, r->drawn++);
+    for (int64_t i = 0; i < n; i++)
+        labels[i] = (int32_t)vt_rng_below(&rng, (uint64_t)i, (uint64_t)classes);
+    return labels;
+}
+
+static inline vt_buf buf(const float *data)
+{
+    return (vt_buf){(void *)(uintptr_t)data, VT_F32};
+}
+
+static inline void check_value(const char *what, int64_t i, double got, double want, double bound)
+{
+    if (!(fabs(got - want) <= bound))
+        fail_msg("%s[%lld]: %.9g, expected %.9g within %.3g, off by %.3g", what, (long long)i, got,
+                 want, bound, fabs(got - want));
+}
+
+static inline void check_guards(const struct run *r)
+{
+    for (int a = 0; a < r->n_arrays; a++)
+        for (int64_t i = 0; i < GUARD; i++)
+            if (!isnan(r->arrays[a].data[r->arrays[a].n + i]))
+                fail_msg("array %d of %lld values was written past its end", a,
+                         (long long)r->arrays[a].n);
+}
+
+static inline void release_arrays(struct run *r)
+{
+    check_guards(r);
+    for (int a = 0; a < r->n_arrays; a++)
+        vt_free(r->arrays[a].data);
+    r->n_arrays = 0;
+}
+
+static inline vt_dev *new_device(int threads)
+{
+    vt_dev *dev;
+    vt_error err = {0};
+    if (vt_dev_new(&dev, threads, &err) != VT_OK)
+        fail_msg("%s", err.text);
+    return dev;
+}
+
+static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},
+                             .draw = 77,
+                             .lr = 0.01f,
+                             .correction1 = 1,
+                             .correction2 = 1,
+                             .grad_scale = 1.0f / 7,
+                             .clip = 0.75f};
+
+/* GELU and its slope in double, with the C library's functions. */
+static inline double gelu_of(double x, vt_gelu_form form)
+{
+    if (form == VT_GELU_FORM_ERF)
+        return x / 2 * erfc(-x * M_SQRT1_2);
+    double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
+}
+
+static inline double gelu_slope(double x, vt_gelu_form form)
+{
+    if (form == VT_GELU_FORM_ERF)
+        return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+    double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
+    return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);
+}
+
+#endif
