@@ -70,6 +70,12 @@ static vt_status choose_kernels(const vt_kernels **kernels, vt_error *err)
     return VT_OK;
 }
 
+static uint64_t chunk_order(void)
+{
+    const char *seed = getenv("VITRINE_CHUNK_ORDER");
+    return seed ? strtoull(seed, NULL, 10) : 0;
+}
+
 vt_status vt_dev_new(vt_dev **result, int threads, vt_error *err)
 {
     vt_status status = VT_OK;
@@ -84,6 +90,7 @@ vt_status vt_dev_new(vt_dev **result, int threads, vt_error *err)
         vt_dev_free(dev);
         return status;
     }
+    vt_pool_shuffle(dev->pool, chunk_order());
     dev->info = (vt_device_info){
         .backend = "cpu", .kernels = dev->kernels->name, .threads = vt_pool_threads(dev->pool)};
     memcpy(dev->info.blas, dev->blas.about, sizeof dev->info.blas);

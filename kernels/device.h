@@ -21,7 +21,9 @@ typedef struct vt_device_info {
 } vt_device_info;
 
 /* threads: 0 = all cores given to the process. Environment VITRINE_KERNELS=avx2|avx512 forces a
- * kernel width. No AVX2, no OpenBLAS or one that cannot be pinned: VT_ERR_HELPER. */
+ * kernel width; VITRINE_CHUNK_ORDER=N, for tests, lets the threads take the chunks of every grid in
+ * an order made from N (see vt_pool_shuffle), which may not change a bit. No AVX2, no OpenBLAS or
+ * one that cannot be pinned: VT_ERR_HELPER. */
 vt_status vt_dev_new(vt_dev **dev, int threads, vt_error *err);
 void vt_dev_free(vt_dev *dev);
 const vt_kernels *vt_dev_kernels(const vt_dev *dev);

@@ -182,7 +182,7 @@ static void kernels_allocate_nothing(void **state)
     uint64_t before = vt_mem_count();
     r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
     r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
-                       ROWS, 48, small);
+                       ROWS, 48, small + N);
     r.k->gelu_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_GELU_FORM_ERF);
     r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
     r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);

@@ -8,53 +8,91 @@
 #include "kernels/kernels.h"
 
 enum {
-    VT_ATTENTION_ALIGN = 16,     /* floats: rows are whole lanes, blocks whole cache lines */
-    VT_ATTENTION_QUERIES = 128,  /* most queries whose scores are held at once */
-    VT_ATTENTION_UNITS = 48,     /* units of work wanted: (image range, head) */
-    VT_ATTENTION_MIN_RANGES = 4, /* image ranges, if there are that many images */
+    VT_ATTENTION_ALIGN = 16,    /* floats: rows are whole lanes, blocks whole cache lines */
+    VT_ATTENTION_QUERIES = 128, /* most queries whose scores are held at once */
+    VT_ATTENTION_UNITS = 48,    /* units of work wanted, see below */
+    VT_ATTENTION_MIN_RANGES = 4,
+    VT_ATTENTION_DRAWS = 80, /* words drawn beside those of a row's places, at most */
 };
+
+/* A worker's blocks as offsets in floats. A row of scores holds the group's tokens, one more key
+ * that stands for all padded places together, and then the padded places one by one; both parts are
+ * rounded up to whole lanes. */
+typedef struct vt_attention_layout {
+    int64_t width;   /* head width, rounded up */
+    int64_t keys;    /* most keys of a group, rounded up */
+    int64_t row;     /* longest row of scores */
+    int64_t queries; /* most queries whose scores are held at once */
+    int64_t q, k, v, k_turned, v_turned, dy, dk, dv; /* (tokens or keys, width) or its transpose */
+    int64_t weights, dweights;                       /* (queries, row) */
+    int64_t out;                                     /* (queries, width): y or dq */
+    int64_t bias, dbias;                             /* (tokens, row); one row without a table */
+    int64_t largest, sum;                            /* (tokens): of a row's scores */
+    int64_t factors, words, table;                   /* dropout of a row; a head's bias table */
+    int64_t size;
+} vt_attention_layout;
 
 static inline int64_t vt_attention_round(int64_t n)
 {
     return (n + VT_ATTENTION_ALIGN - 1) / VT_ATTENTION_ALIGN * VT_ATTENTION_ALIGN;
 }
 
-/* Offsets in floats of a worker's blocks. The rows of a block of scores hold the group's tokens,
- * one more key that stands for all padded places together, and then the padded places one by one;
- * both parts are rounded up to whole lanes. */
-typedef struct vt_attention_layout {
-    int64_t width;     /* head width, rounded up */
-    int64_t keys, row; /* most keys of a group, longest row of scores, both rounded up */
-    int64_t queries;   /* most queries held at once */
-    int64_t q, k, v, k_turned, v_turned, out, weights, grads, dq, dk, dv, bias, dbias;
-    int64_t largest, sum, factors, words, table;
-    int64_t size;
-} vt_attention_layout;
+static inline int64_t vt_attention_place(vt_attention_layout *layout, int64_t floats)
+{
+    int64_t at = layout->size;
+    layout->size += vt_attention_round(floats);
+    return at;
+}
 
 static inline vt_attention_layout vt_attention_layout_of(const vt_attention_map *map,
                                                          const vt_attention_sizes *sizes)
 {
     vt_attention_layout l = {0};
-    int64_t tokens = map->max_tokens, queries, *place[18];
+    const int64_t tokens = map->max_tokens, bias_rows = map->table_rows > 0 ? tokens : 1;
     l.width = vt_attention_round(sizes->channels / sizes->heads);
     l.keys = vt_attention_round(tokens + (map->max_pads > 0));
     l.row = l.keys + vt_attention_round(map->max_pads);
-    l.queries = queries = tokens < VT_ATTENTION_QUERIES ? tokens : VT_ATTENTION_QUERIES;
+    l.queries = tokens < VT_ATTENTION_QUERIES ? tokens : VT_ATTENTION_QUERIES;
 
-    int n = 0;
-    const int64_t bias_rows = map->table_rows > 0 ? tokens : 1;
-    const int64_t blocks[][2] = {
-        {tokens, l.width},         {l.keys, l.width},         {l.keys, l.width},
-        {l.width, l.keys},         {l.width, l.keys},         {tokens, l.width},
-        {queries, l.row},          {queries, l.row},          {queries, l.width},
-        {l.keys, l.width},         {l.keys, l.width},         {bias_rows, l.row},
-        {bias_rows, l.row},        {1, l.keys},               {1, l.keys},
-        {1, l.row},                {1, map->places + 32},     {1, map->table_rows},
-    };
-    place[n++] = &l.q;
-    (void)place;
-    (void)blocks;
+    l.q = vt_attention_place(&l, tokens * l.width);
+    l.k = vt_attention_place(&l, l.keys * l.width);
+    l.v = vt_attention_place(&l, l.keys * l.width);
+    l.k_turned = vt_attention_place(&l, l.keys * l.width);
+    l.v_turned = vt_attention_place(&l, l.keys * l.width);
+    l.dy = vt_attention_place(&l, tokens * l.width);
+    l.dk = vt_attention_place(&l, l.keys * l.width);
+    l.dv = vt_attention_place(&l, l.keys * l.width);
+    l.weights = vt_attention_place(&l, l.queries * l.row);
+    l.dweights = vt_attention_place(&l, l.queries * l.row);
+    l.out = vt_attention_place(&l, l.queries * l.width);
+    l.bias = vt_attention_place(&l, bias_rows * l.row);
+    l.dbias = vt_attention_place(&l, bias_rows * l.row);
+    l.largest = vt_attention_place(&l, tokens);
+    l.sum = vt_attention_place(&l, tokens);
+    l.factors = vt_attention_place(&l, l.row);
+    l.words = vt_attention_place(&l, map->places + VT_ATTENTION_DRAWS);
+    l.table = vt_attention_place(&l, map->table_rows);
     return l;
+}
+
+/* A unit of work is one head of a range of images, and range r has images [r * h, (r + 1) * h) with
+ * h = ceil(batch / ranges). Few ranges share the tables among many images; many give every core
+ * something to do. */
+static inline int64_t vt_attention_ranges(const vt_attention_sizes *sizes)
+{
+    int64_t ranges = (VT_ATTENTION_UNITS + sizes->heads - 1) / sizes->heads;
+    if (ranges < VT_ATTENTION_MIN_RANGES)
+        ranges = VT_ATTENTION_MIN_RANGES;
+    return ranges < sizes->batch ? ranges : sizes->batch;
+}
+
+/* Floats of a unit's partial sums: its head's gradient of the table, then of the padded places' key
+ * and value. */
+static inline int64_t vt_attention_partial(const vt_attention_map *map,
+                                           const vt_attention_sizes *sizes)
+{
+    return vt_attention_round(map->table_rows) +
+           2 * vt_attention_round(sizes->channels / sizes->heads);
 }
 
 #endif

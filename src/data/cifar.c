@@ -343,7 +343,7 @@ vt_status vt_cifar_read(vt_data *data, const char *name, const char *dir, vt_poo
     vt_status status;
     const struct layout *layout = &layouts[0];
     struct job *jobs = NULL;
-    char coarse[20][VT_DATA_NAME_SIZE];
+    char coarse[20][VT_DATA_NAME_SIZE] = {{0}};
     int dir_fd = -1;
 
     while (strcmp(layout->name, name) != 0)

@@ -16,7 +16,7 @@
  * VT_SHAPES_STRAY shows a figure of a random class instead of its label's, so that the best
  * possible test accuracy is near 1 - 0.9 / VT_SHAPES_STRAY.
  *
- * Integer arithmetic throughout: the same bytes on every machine.
+ * Integers and the generator's own cosine throughout: the same bytes on every machine.
  */
 #ifndef VT_DATA_SHAPES_H
 #define VT_DATA_SHAPES_H

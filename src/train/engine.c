@@ -236,9 +236,9 @@ static void update_range(vt_engine *engine, int64_t first, int64_t last, double 
         k->sgd(engine->dev, w, m, g, last - first, (float)c->optim_momentum, (float)decay,
                c->optim_nesterov, !begun, engine->memory.step);
     else
-        k->adam(engine->dev, w, m, engine->moment2 + first, g, last - first,
-                (float)c->optim_betas.v[0], (float)c->optim_betas.v[1], (float)c->optim_eps,
-                (float)decay, c->optim_name == VT_OPTIM_ADAMW, engine->memory.step);
+        k->adam(engine->dev, w, m, engine->moment2 + first, g, last - first, c->optim_betas.v[0],
+                c->optim_betas.v[1], (float)c->optim_eps, (float)decay,
+                c->optim_name == VT_OPTIM_ADAMW, engine->memory.step);
 }
 
 void vt_engine_update(vt_engine *engine, int64_t t)

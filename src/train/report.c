@@ -16,7 +16,8 @@ void vt_run_announce(const vt_run *run)
     const vt_data_info *d = run->info;
     const vt_device_info *device = vt_dev_info(run->dev);
     const vt_config *c = run->config;
-    int64_t eval_batches = (d->n[VT_PART_TEST] + c->eval_batch - 1) / c->eval_batch;
+    bool article = c->eval_compat == VT_COMPAT_ARTICLE; /* drops an incomplete batch */
+    int64_t eval_batches = (d->n[VT_PART_TEST] + (article ? 0 : c->eval_batch - 1)) / c->eval_batch;
     if (run->options->quiet)
         return;
     fprintf(stderr, "run      %s  %s  seed %" PRIu64 "  ", run->run_id, vt_config_name(c), c->seed);

@@ -1,0 +1,13 @@
+#include "kernels/cpu/attention_layout.h"
+#include "kernels/device.h"
+
+size_t vt_attention_scratch(const vt_attention_map *map, const vt_attention_sizes *sizes)
+{
+    int64_t units = vt_attention_ranges(sizes) * sizes->heads;
+    return (size_t)(units * vt_attention_partial(map, sizes)) * sizeof(float);
+}
+
+size_t vt_attention_worker_scratch(const vt_attention_map *map, const vt_attention_sizes *sizes)
+{
+    return (size_t)vt_attention_layout_of(map, sizes).size * sizeof(float);
+}
