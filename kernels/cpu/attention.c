@@ -99,6 +99,16 @@ static void gather_qkv(const unit *u, const group_shape *s, int64_t image)
     transpose(u->memory + l->k_turned, u->memory + l->k, s->first_pad, l->width);
 }
 
+/* Asks for token's q, k and v in the next image of the unit. */
+static void prefetch_next_qkv(const unit *u, int64_t image, int64_t token)
+{
+    const int64_t channels = u->a->sizes->channels;
+    if (image + 1 < u->last_image)
+        for (int part = Q; part <= V; part++)
+            prefetch_row(u->a->qkv + qkv_at(u, image + 1, part) + token * 3 * channels,
+                         u->a->width);
+}
+
 /* left (n, width) times the transposed keys or values: out (n, row), columns up to the pads */
 static void multiply_with_keys(const unit *u, const group_shape *s, float *out, const float *left,
                                const float *turned, int64_t n)
@@ -210,8 +220,12 @@ static void forward_group(const unit *u, const group_shape *s, int64_t image)
     for (int64_t from = 0; from < s->n; from += block) {
         const int64_t n = vt_min_i64(block, s->n - from);
         compute_weights(u, s, from, n);
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t token = s->token[from + i];
+            prefetch_row(y + token * channels, a->width);
+            prefetch_next_qkv(u, image, token);
             gather_weights(weights + i * s->row, s, factors_of(u, s, image, from + i));
+        }
         multiply_with_scores(u, s, out, weights, u->memory + l->v, n);
         scatter_rows(y, channels, s->token + from, n, a->width, out, l->width, 1.0f, false);
     }
@@ -247,6 +261,19 @@ void VT_CPU(attention_fwd)(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const fl
     run_units(&a, forward_units);
 }
 
+/* What the gradients of a token will be stored to, and what the next image's token needs. */
+static void prefetch_backward(const unit *u, int64_t image, int64_t token)
+{
+    const attention *a = u->a;
+    const int64_t channels = a->sizes->channels;
+    for (int part = Q; part <= V; part++)
+        prefetch_row(a->dqkv + qkv_at(u, image, part) + token * 3 * channels, a->width);
+    prefetch_next_qkv(u, image, token);
+    if (image + 1 < u->last_image)
+        prefetch_row(a->dy + ((image + 1) * a->map->tokens + token) * channels + u->head * a->width,
+                     a->width);
+}
+
 /* Backward of queries [from, from + n): dq stored, dk and dv added to. */
 static void backward_queries(const unit *u, const group_shape *s, int64_t image, int64_t from,
                              int64_t n)
@@ -262,6 +289,7 @@ static void backward_queries(const unit *u, const group_shape *s, int64_t image,
     multiply_with_keys(u, s, dweights, dy, u->memory + l->v_turned, n);
     for (int64_t i = 0; i < n; i++) {
         float *dbias = u->dtable != NULL ? u->memory + l->dbias + (from + i) * s->row : NULL;
+        prefetch_backward(u, image, s->token[from + i]);
         softmax_row_backward(weights + i * s->row, dweights + i * s->row, s,
                              bias_of(u, s, from + i), factors_of(u, s, image, from + i),
                              a->sizes->scale, lse[s->token[from + i]], dbias);

@@ -56,6 +56,14 @@ VT_INLINE void copy_row(float *to, const float *from, int64_t d)
         vstore(to + i, vload_first(from + i, d - i));
 }
 
+/* Asks for a row of d floats before it is needed: the rows of a group lie apart, so that the
+ * processor does not see by itself where the next one is. */
+VT_INLINE void prefetch_row(const float *row, int64_t d)
+{
+    for (int64_t i = 0; i < d; i += VT_LANES)
+        _mm_prefetch((const char *)(row + i), _MM_HINT_T1);
+}
+
 /* to (n, width) = rows `token` of from, each d of `stride` floats */
 VT_INLINE void gather_rows(float *to, int64_t width, const float *from, int64_t stride,
                            const int32_t *token, int64_t n, int64_t d)

@@ -7,6 +7,7 @@
 #include "base/phase.h"
 #include "base/text.h"
 #include "results/checkpoint.h"
+#include "results/json.h"
 #include "results/provenance.h"
 #include "results/runinfo.h"
 #include "results/summary.h"
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+
+enum { SUMMARY_CAP = 1 << 20 };
 
 static vt_status open_data(vt_run *run, vt_error *err)
 {
@@ -388,6 +391,20 @@ static const char *state_word(vt_status result)
     }
 }
 
+/* A run killed between its last record and its summary is done, but nothing says so yet. */
+static bool was_concluded(const vt_run *run)
+{
+    json_t *root = NULL;
+    vt_error ignored = {0};
+    if (!run->done ||
+        vt_json_read(run->dir.fd, "summary.json", SUMMARY_CAP, &root, &ignored) != VT_OK)
+        return false;
+    const char *state = json_string_value(json_object_get(root, "state"));
+    bool concluded = state && strcmp(state, state_word(VT_OK)) == 0;
+    json_decref(root);
+    return concluded;
+}
+
 vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err)
 {
     char metrics[VT_SHA256_HEX_SIZE], weights[VT_SHA256_HEX_SIZE], best[VT_SHA256_HEX_SIZE];
@@ -395,6 +412,7 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
     vt_history history;
     vt_error ignored = {0};
     struct rusage usage;
+    bool concluded = was_concluded(run);
     vt_status status = vt_history_read(&history, run->dir.fd, err);
     if (status == VT_OK) {
         double seconds = vt_clock_s() - run->started_s;
@@ -431,13 +449,13 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             summary.last[split] = last_eval(&history, split, -1);
             summary.best[split] = last_eval(&history, split, best_epoch);
         }
-        if (!run->done)
+        if (!concluded)
             status = vt_summary_write(run->dir.fd, &summary, err);
         if (status == VT_OK && result == VT_OK)
             vt_run_report(run, &history);
     }
     vt_history_release(&history);
-    if (run->done)
+    if (concluded)
         return status;
     vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
                                         run->state.step, err);

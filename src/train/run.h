@@ -5,6 +5,7 @@
 #include "data/data.h"
 #include "results/history.h"
 #include "results/journal.h"
+#include "results/publish.h"
 #include "results/rundir.h"
 #include "train/capture.h"
 #include "train/engine.h"
@@ -23,6 +24,7 @@ typedef struct vt_run {
     vt_engine engine;
     vt_evaluator evaluator;
     vt_capturer *capturer;
+    vt_publisher publisher;
     vt_progress progress;
 
     char exp_id[VT_SHA256_HEX_SIZE], run_id[VT_RUN_ID_SIZE], numerics[VT_SHA256_HEX_SIZE];

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/phase.h"
-#include "results/publish.h"
 #include "results/safetensors.h"
 #include "train/run.h"
 #include "train/weights.h"
@@ -314,7 +313,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     else if (stop_wanted(run))
         status = vt_run_save(run, false, best, err);
     if (status == VT_OK && !last)
-        vt_publish_start(run->dir.path);
+        vt_publisher_start(&run->publisher, run->dir.path);
     if (status == VT_OK && !last && stop_wanted(run))
         status = vt_fail(err, VT_ERR_STOPPED, "stopped after epoch %" PRId64, s->epoch);
     return status;
@@ -378,9 +377,10 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     vt_free(loop.labels);
     vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
     vt_status concluded = vt_run_conclude(run, status, NULL, &second);
-    if (concluded == VT_OK) {
-        vt_publish_start(run->dir.path);
-        vt_publish_wait();
+    vt_publisher_wait(&run->publisher); /* it may have begun before the last records */
+    if (concluded == VT_OK && !(run->done && vt_fs_exists(run->dir.fd, "run.h5"))) {
+        vt_publisher_start(&run->publisher, run->dir.path);
+        vt_publisher_wait(&run->publisher);
     }
     vt_phase_enter(before);
     if (status == VT_OK && concluded != VT_OK)

@@ -1,0 +1,354 @@
+/*
+ * Whole models against reference files made with PyTorch, timm and float64 arithmetic: logits,
+ * loss, every gradient, attention maps, and ten steps of each optimiser.
+ *
+ * The files say how far PyTorch's own float32 run stays from the float64 truth. That figure times
+ * `slack` is the bound here, under the absolute bars that hold for every model.
+ */
+#include "support/engine_run.h"
+
+enum { BATCH = 4, STEPS = 10 };
+
+static const double slack = 4;
+static const double logits_bar = 1e-5, grad_bar = 1e-4, attention_bar = 1e-6;
+/* Least float32 can be asked for: a few units of the last place. */
+static const double smallest_bound = 5e-7;
+
+static const char *const models[] = {
+    "vit",      "vit_mean",        "vit_sincos",         "vit_tanh",               "swin_even",
+    "swin_odd", "swin_odd_strict", "swin_cifar_unmasked", "swin_cifar_torchvision",
+    "swin_cifar_strict"};
+enum { N_MODELS = sizeof models / sizeof *models };
+
+static const char *const optimisers[] = {"sgd", "adam", "adamw"};
+enum { N_OPTIMISERS = sizeof optimisers / sizeof *optimisers };
+
+struct model {
+    const char *name;
+    vt_safetensors *file;
+    vt_config *config;
+    vt_dev *dev;
+    vt_engine engine;
+    vt_slot *train, *eval;
+};
+
+static double bound_of(const struct model *m, const char *key, int word, double bar)
+{
+    const char *text = fixture_text(m->file, key);
+    char *end;
+    double value = strtod(text, &end);
+    if (word == 1)
+        value = strtod(end, NULL);
+    return fmin(bar, fmax(slack * value, smallest_bound));
+}
+
+/* The mapping without `image`, which an experiment may not set: data sets have one size. */
+static void write_model(const struct model *m, char *to, size_t size)
+{
+    const char *text = fixture_text(m->file, "model"), *image = strstr(text, "image: ");
+    const char *rest = image ? strstr(image, ", ") : NULL;
+    assert_non_null(rest);
+    snprintf(to, size, "%.*s%s", (int)(image - text), text, rest + 2);
+}
+
+/* Every tensor of the file must have its parameter, and every parameter its tensor. */
+static void load_weights(struct model *m)
+{
+    const vt_params *params = m->engine.params;
+    float *weights = read_weights(&m->engine);
+    int n_given = 0, n_taken = 0;
+    for (int i = 0; i < vt_safetensors_count(m->file); i++)
+        n_given += strncmp(vt_safetensors_at(m->file, i)->name, "param.", 6) == 0;
+    for (int i = 0; i < params->n; i++) {
+        const vt_param *p = params->item[i];
+        if (p->role == VT_ROLE_FIXED)
+            continue;
+        const float *from = fixture_floats(m->file, "param.", p->name, p->shape.size);
+        memcpy(weights + p->offset, from, (size_t)p->shape.size * sizeof *from);
+        n_taken++;
+    }
+    if (n_taken != n_given)
+        fail_msg("%s has %d parameters, the model %d", m->name, n_given, n_taken);
+    vt_dev_write(m->dev, m->engine.memory.weights, weights,
+                 (size_t)m->engine.memory.n_floats * sizeof *weights);
+    vt_free(weights);
+}
+
+static void write_inputs(struct model *m, vt_slot *slot)
+{
+    int64_t n = slot->model.images->shape.size;
+    const float *labels = fixture_floats(m->file, "", "labels", BATCH);
+    int32_t numbers[BATCH];
+    for (int i = 0; i < BATCH; i++)
+        numbers[i] = (int32_t)labels[i];
+    vt_engine_write_batch(&m->engine, slot, fixture_floats(m->file, "", "images", n), numbers);
+}
+
+static struct model *open_model(const char *name, const char *optimiser)
+{
+    struct model *m = vt_calloc(1, sizeof *m);
+    vt_error err = {0};
+    char path[200], key[40], model[800], yaml[2000];
+    assert_non_null(m);
+    m->name = name;
+    snprintf(path, sizeof path, "tests/fixtures/models/%s.safetensors", name);
+    m->file = open_fixture(path);
+    snprintf(key, sizeof key, "%s.optim", optimiser);
+    write_model(m, model, sizeof model);
+    snprintf(yaml, sizeof yaml, "model: %s\noptim: %s\n", model, fixture_text(m->file, key));
+    m->config = load_experiment(yaml);
+    m->config->model_image = strtoll(fixture_text(m->file, "image"), NULL, 10);
+    m->dev = new_device(1);
+    vt_engine_add_slot(&m->engine, BATCH, true);
+    vt_engine_add_slot(&m->engine, BATCH, false);
+    expect_ok(vt_engine_init(&m->engine, m->config, m->dev, &err), &err);
+    m->train = vt_engine_slot(&m->engine, BATCH, true);
+    m->eval = vt_engine_slot(&m->engine, BATCH, false);
+    load_weights(m);
+    return m;
+}
+
+static void close_model(struct model *m)
+{
+    vt_engine_release(&m->engine);
+    vt_dev_free(m->dev);
+    vt_config_free(m->config);
+    vt_safetensors_close(m->file);
+    vt_free(m);
+}
+
+static double train_step(struct model *m, uint32_t draw)
+{
+    write_inputs(m, m->train);
+    vt_engine_begin(&m->engine, BATCH, m->config->optim_lr);
+    return vt_engine_train_batch(&m->engine, m->train, draw).v[VT_TOTAL_LOSS] / BATCH;
+}
+
+/* ---- one pass */
+
+static float *read_logits(struct model *m, vt_slot *slot)
+{
+    float *logits = vt_calloc((size_t)slot->model.logits->shape.size, sizeof *logits);
+    assert_non_null(logits);
+    vt_engine_read_logits(&m->engine, slot, logits);
+    return logits;
+}
+
+static void check_loss_and_logits(struct model *m, vt_slot *slot, double loss)
+{
+    int64_t n = slot->model.logits->shape.size;
+    const float *want = fixture_floats(m->file, "", "logits", n);
+    double want_loss = (double)*fixture_floats(m->file, "", "loss", 1);
+    double scale = largest(want, n), bound = bound_of(m, "fp32_logits", 0, logits_bar);
+    float *logits = read_logits(m, slot);
+    expect_below(m->name, "logits", worst_difference(logits, want, n) / scale, bound);
+    expect_below(m->name, "loss", fabs(loss - want_loss) / want_loss, bound);
+    vt_free(logits);
+}
+
+static void logits_and_loss_are_the_reference_s(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        struct model *m = open_model(models[i], "sgd");
+        write_inputs(m, m->eval);
+        vt_totals totals = vt_engine_eval_batch(&m->engine, m->eval, NULL, NULL);
+        assert_true(totals.v[VT_TOTAL_ROWS] == BATCH);
+        check_loss_and_logits(m, m->eval, totals.v[VT_TOTAL_LOSS] / BATCH);
+        check_loss_and_logits(m, m->train, train_step(m, 0));
+        close_model(m);
+    }
+}
+
+static void training_without_dropout_gives_evaluation_s_bits(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        struct model *m = open_model(models[i], "sgd");
+        size_t n = (size_t)m->eval->model.logits->shape.size;
+        write_inputs(m, m->eval);
+        vt_totals totals = vt_engine_eval_batch(&m->engine, m->eval, NULL, NULL);
+        float *eval = read_logits(m, m->eval);
+        double loss = train_step(m, 0);
+        float *train = read_logits(m, m->train);
+        if (memcmp(eval, train, n * sizeof *eval) != 0)
+            fail_msg("%s: other logits in training", m->name);
+        assert_true(loss == totals.v[VT_TOTAL_LOSS] / BATCH);
+        vt_free(eval);
+        vt_free(train);
+        close_model(m);
+    }
+}
+
+static void every_gradient_is_the_reference_s(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        struct model *m = open_model(models[i], "sgd");
+        double bound = bound_of(m, "fp32_grad", 0, grad_bar);
+        train_step(m, 0);
+        float *grads = read_grads(&m->engine);
+        for (int j = 0; j < m->engine.params->n; j++) {
+            const vt_param *p = m->engine.params->item[j];
+            if (p->role == VT_ROLE_FIXED)
+                continue;
+            const float *want = fixture_floats(m->file, "grad.", p->name, p->shape.size);
+            double off = distance(grads + p->offset, want, p->shape.size);
+            expect_below(m->name, p->name, off / norm_of(want, p->shape.size), bound);
+        }
+        vt_free(grads);
+        close_model(m);
+    }
+}
+
+static void sine_cosine_positions_are_the_reference_s(void **state)
+{
+    (void)state;
+    struct model *m = open_model("vit_sincos", "sgd");
+    const vt_param *p = vt_params_find(m->engine.params, "pos_embed");
+    const float *want = fixture_floats(m->file, "", "positions", 16 * 32);
+    float *weights = read_weights(&m->engine);
+    assert_non_null(p);
+    assert_int_equal(p->role, VT_ROLE_FIXED);
+    assert_int_equal(p->shape.size, 17 * 32);
+    for (int i = 0; i < 32; i++) /* none for the class token */
+        assert_true(weights[p->offset + i] == 0);
+    expect_below(m->name, "positions",
+                 worst_difference(weights + p->offset + 32, want, 16 * 32), 6e-8);
+    vt_free(weights);
+    close_model(m);
+}
+
+/* ---- attention maps */
+
+struct maps {
+    struct model *m;
+    int found;
+};
+
+/* Right after an attention layer's forward call, its inputs are still in place. */
+static void compare_map(void *arg, const vt_call *call)
+{
+    struct maps *maps = arg;
+    struct model *m = maps->m;
+    const vt_attention_map *map = call->node->attention.map;
+    const vt_attention_sizes *sizes = &call->node->attention.sizes;
+    char name[VT_NODE_NAME + 8];
+    if (call->node->op != VT_OP_attention)
+        return;
+    snprintf(name, sizeof name, "attn.%s", call->node->name);
+    name[strlen(name) - strlen(".attn")] = '\0';
+    if (!vt_safetensors_find(m->file, name))
+        return;
+    int64_t n = map->windows * sizes->heads * map->places * map->places;
+    size_t bytes = (size_t)(n * sizes->batch) * sizeof(float);
+    float *probs = vt_dev_alloc(call->dev, bytes);
+    assert_non_null(probs);
+    call->k->attention_probs(call->dev, probs, call->x[0], call->kept[0], call->x[1].data,
+                             call->x[2].data, map, sizes);
+    float *host = read_device(&m->engine, probs, n);
+    expect_below(m->name, name,
+                 worst_difference(host, fixture_floats(m->file, "", name, n), n), attention_bar);
+    vt_dev_release(call->dev, probs, bytes);
+    vt_free(host);
+    maps->found++;
+}
+
+static void attention_maps_are_the_reference_s(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        struct maps maps = {.m = open_model(models[i], "sgd")};
+        int wanted = 0;
+        for (int j = 0; j < vt_safetensors_count(maps.m->file); j++)
+            wanted += strncmp(vt_safetensors_at(maps.m->file, j)->name, "attn.", 5) == 0;
+        write_inputs(maps.m, maps.m->eval);
+        vt_engine_eval_batch(&maps.m->engine, maps.m->eval, compare_map, &maps);
+        assert_true(wanted > 0);
+        assert_int_equal(maps.found, wanted);
+        close_model(maps.m);
+    }
+}
+
+/* ---- ten steps */
+
+/* Norm of a parameter, and norm of the way it moved. */
+static void check_ways(struct model *m, const char *optimiser, const float *start)
+{
+    char key[40], prefix[40];
+    float *weights = read_weights(&m->engine);
+    snprintf(key, sizeof key, "%s.fp32_after", optimiser);
+    snprintf(prefix, sizeof prefix, "%s.after.", optimiser);
+    double norm_bound = bound_of(m, key, 0, grad_bar), way_bound = bound_of(m, key, 1, 1e-3);
+    for (int i = 0; i < m->engine.params->n; i++) {
+        const vt_param *p = m->engine.params->item[i];
+        int64_t n = p->shape.size;
+        if (p->role == VT_ROLE_FIXED) {
+            assert_memory_equal(weights + p->offset, start + p->offset,
+                                (size_t)n * sizeof *start);
+            continue;
+        }
+        const float *want = fixture_floats(m->file, prefix, p->name, 2);
+        double norm = norm_of(weights + p->offset, n);
+        double way = distance(weights + p->offset, start + p->offset, n);
+        expect_below(m->name, p->name, fabs(norm / (double)want[0] - 1), norm_bound);
+        expect_below(m->name, p->name, fabs(way / (double)want[1] - 1), way_bound);
+    }
+    vt_free(weights);
+}
+
+static void take_ten_steps(const char *optimiser)
+{
+    char key[40], what[60];
+    for (int i = 0; i < N_MODELS; i++) {
+        struct model *m = open_model(models[i], optimiser);
+        float *start = read_weights(&m->engine);
+        snprintf(key, sizeof key, "%s.loss", optimiser);
+        const float *want = fixture_floats(m->file, "", key, STEPS);
+        snprintf(key, sizeof key, "%s.fp32_loss", optimiser);
+        double bound = bound_of(m, key, 0, 1e-4);
+        for (int step = 0; step < STEPS; step++) {
+            double loss = train_step(m, (uint32_t)step);
+            snprintf(what, sizeof what, "%s, loss before step %d", optimiser, step + 1);
+            expect_below(m->name, what, fabs(loss / (double)want[step] - 1), bound);
+            vt_engine_grad_norm(&m->engine);
+            vt_engine_update(&m->engine, step + 1);
+        }
+        check_ways(m, optimiser, start);
+        vt_free(start);
+        close_model(m);
+    }
+}
+
+static void ten_steps_of_sgd(void **state)
+{
+    (void)state;
+    take_ten_steps("sgd");
+}
+
+static void ten_steps_of_adam(void **state)
+{
+    (void)state;
+    take_ten_steps("adam");
+}
+
+static void ten_steps_of_adamw(void **state)
+{
+    (void)state;
+    take_ten_steps("adamw");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE("logits and loss are the reference's", logits_and_loss_are_the_reference_s),
+        CASE("training without dropout gives evaluation's bits", training_without_dropout_gives_evaluation_s_bits),
+        CASE("every gradient is the reference's", every_gradient_is_the_reference_s),
+        CASE("sine-cosine positions are the reference's", sine_cosine_positions_are_the_reference_s),
+        CASE("attention maps are the reference's", attention_maps_are_the_reference_s),
+        CASE("ten steps of SGD follow the reference", ten_steps_of_sgd),
+        CASE("ten steps of Adam follow the reference", ten_steps_of_adam),
+        CASE("ten steps of AdamW follow the reference", ten_steps_of_adamw),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
