@@ -20,8 +20,9 @@ VT_INLINE vt_lanes vexp(vt_lanes x)
 {
     static const float p[] = {5.000000095e-01f, 1.666651884e-01f, 4.166620580e-02f,
                               8.368889364e-03f, 1.395049108e-03f};
-    /* the constant first: a NaN in x stays */
-    x = vmin(vset1(89.0f), vmax(vset1(-104.0f), x));
+    /* What vanishes is not computed: processors take a hundred cycles over a result that small. */
+    vt_mask vanishes = vless(x, vset1(-104.0f));
+    x = vmin(vset1(89.0f), vselect(vanishes, vzero(), x)); /* the constant first: a NaN stays */
     vt_ints n = vround_ints(vmul(x, vset1(1.44269504f)));
     vt_lanes whole = vfloat_ints(n);
     /* ln 2 in two parts; the first has so few bits that its product with n is exact */
@@ -30,7 +31,8 @@ VT_INLINE vt_lanes vexp(vt_lanes x)
     vt_lanes y = vfma(vfma(vpoly(r, p, 5), r, vset1(1.0f)), r, vset1(1.0f));
     /* two factors, because 2^n alone can lie outside the normal numbers */
     vt_ints half = vint_shift_right(n, 1);
-    return vmul(vmul(y, vpower_of_two(half)), vpower_of_two(vint_sub(n, half)));
+    y = vmul(vmul(y, vpower_of_two(half)), vpower_of_two(vint_sub(n, half)));
+    return vselect(vanishes, vzero(), y);
 }
 
 /* Natural logarithm, below 1.1 ulp away from 1 and 2e-7 * |x - 1| near it; -infinity at 0, NaN

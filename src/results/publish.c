@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -53,10 +54,15 @@ void vt_publisher_start(vt_publisher *publisher, const char *run_path)
     char program[] = "vitrine-h5", folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", run_path);
     char *const arguments[] = {program, folder, NULL};
-    if (posix_spawn(&publisher->pid, path, NULL, NULL, arguments, environ) != 0) {
+    posix_spawn_file_actions_t actions; /* stdout is the training's own */
+    if (posix_spawn_file_actions_init(&actions) != 0)
+        return;
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (posix_spawn(&publisher->pid, path, &actions, NULL, arguments, environ) != 0) {
         publisher->pid = 0;
         vt_log_write(VT_LOG_WARNING, "cannot start %s: no run.h5", path);
     }
+    posix_spawn_file_actions_destroy(&actions);
 }
 
 bool vt_publisher_wait(vt_publisher *publisher)

@@ -187,6 +187,12 @@ static vt_status write_config(vt_run *run, bool origin, const char *name, vt_err
 static vt_status put_runinfo(vt_run *run, vt_error *err)
 {
     vt_text json = {0};
+    int64_t classes = run->config->model_classes; /* the head may have more than the data */
+    const char **names = vt_calloc((size_t)classes, sizeof *names);
+    if (!names)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the names of the classes");
+    for (int64_t i = 0; i < classes; i++)
+        names[i] = i < run->info->classes ? run->info->class_names[i] : "unused";
     const vt_runinfo info = {
         .exp_name = vt_config_name(run->config),
         .exp_id = run->exp_id,
@@ -195,8 +201,8 @@ static vt_status put_runinfo(vt_run *run, vt_error *err)
         .numerics = run->numerics,
         .select = vt_config_word("train.select", run->config->train_select),
         .seed = run->config->seed,
-        .class_names = run->info->class_names,
-        .n_classes = run->info->classes,
+        .class_names = names,
+        .n_classes = classes,
         .epochs = run->config->train_epochs,
         .steps_per_epoch = run->steps_per_epoch,
         .images = {run->info->n[VT_PART_TRAIN], run->info->n[VT_PART_VAL],
@@ -207,6 +213,7 @@ static vt_status put_runinfo(vt_run *run, vt_error *err)
     vt_status status = vt_runinfo_write(&info, &json, err);
     if (status == VT_OK)
         status = vt_journal_put(run->journal, VT_RECORD_RUN, 0, json.data, json.size, err);
+    vt_free(names);
     vt_text_release(&json);
     return status;
 }
