@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* kernels/cpu/table.c, compiled for each width */
 extern const vt_kernels vt_avx2_table, vt_avx512_table;
@@ -18,7 +19,7 @@ struct vt_dev {
     size_t reserved;        /* bytes of a block */
 };
 
-enum { SCRATCH_ALIGN = 4096 };
+enum { SCRATCH_ALIGN = 4096, LARGE_PAGE = 2 << 20 };
 
 size_t vt_dtype_size(vt_dtype type)
 {
@@ -129,10 +130,21 @@ const vt_blas *vt_dev_blas(const vt_dev *dev)
     return &dev->blas;
 }
 
+/* A block in large pages where the system has them: kernels stride through it by whole rows, and
+ * with small pages every few rows would wait for an address. Advice only: a refusal does no harm.
+ */
+static void *alloc_block(size_t size_bytes)
+{
+    void *block = vt_block_alloc(size_bytes);
+    if (block != NULL && size_bytes >= LARGE_PAGE)
+        madvise(block, size_bytes, MADV_HUGEPAGE);
+    return block;
+}
+
 void *vt_dev_alloc(vt_dev *dev, size_t size_bytes)
 {
     (void)dev;
-    return vt_block_alloc(size_bytes);
+    return alloc_block(size_bytes);
 }
 
 void vt_dev_release(vt_dev *dev, void *block, size_t size_bytes)
@@ -163,7 +175,7 @@ vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err)
     if (block <= dev->reserved)
         return VT_OK;
     unsigned char *scratch =
-        block >= size_bytes && block <= SIZE_MAX / threads ? vt_block_alloc(block * threads) : NULL;
+        block >= size_bytes && block <= SIZE_MAX / threads ? alloc_block(block * threads) : NULL;
     if (scratch == NULL)
         return vt_fail(err, VT_ERR_NOMEM,
                        "no memory for the scratch space of %zu threads, %zu "

@@ -123,12 +123,16 @@ static struct moment choose(struct test *t, int epochs)
         uint64_t most_times;
     } turns[] = {
         {VT_PHASE_STEP, 10},      {VT_PHASE_CHECKPOINT, 8}, {VT_PHASE_JOURNAL, 10},
-        {VT_PHASE_RECOVERY, 1},   {VT_PHASE_EVAL, 4},       {VT_PHASE_PUBLISH, 2},
+        {VT_PHASE_RECOVERY, 1},   {VT_PHASE_EVAL, 4},       {VT_PHASE_PUBLISH, 7},
         {VT_PHASE_CHECKPOINT, 8}, {VT_PHASE_JOURNAL, 10},   {VT_PHASE_RECOVERY, 1},
     };
     size_t turn = (size_t)t->turn++ % (sizeof turns / sizeof *turns);
     struct moment m = {turns[turn].phase, 1 + (int)draw(t, turns[turn].most_times),
-                       draw(t, 3) ? 0 : (long)draw(t, 200)};
+                       (long)draw(t, 200)};
+    if (draw(t, 2))
+        m.later_us = 0;
+    else if (m.phase == VT_PHASE_RECOVERY) /* reads the whole journal */
+        m.later_us *= 20;
     if (epochs == EPOCHS) { /* nothing else is left to hit */
         m.phase = VT_PHASE_PUBLISH;
         m.times = 1 + (int)draw(t, 3);

@@ -193,8 +193,15 @@ static void expect_starts(const char *model, const struct start *starts)
     vt_config_free(config);
 }
 
-#define NORMS {"*norm*.weight", CONSTANT, 1}, {"*norm*.bias", CONSTANT, 0}
-#define END {NULL, CONSTANT, 0}
+#define NORMS                                                                                      \
+    {"*norm*.weight", CONSTANT, 1},                                                                \
+    {                                                                                              \
+        "*norm*.bias", CONSTANT, 0                                                                 \
+    }
+#define END                                                                                        \
+    {                                                                                              \
+        NULL, CONSTANT, 0                                                                          \
+    }
 
 /* dim 64, hidden 128, patches of 48 values */
 #define SMALL_VIT "{family: vit, patch: 4, dim: 64, depth: 2, heads: 2, mlp_ratio: 2, init: "

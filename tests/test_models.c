@@ -9,15 +9,26 @@
 
 enum { BATCH = 4, STEPS = 10 };
 
-static const double slack = 4;
-static const double logits_bar = 1e-5, grad_bar = 1e-4, attention_bar = 1e-6;
-/* Least float32 can be asked for: a few units of the last place. */
-static const double smallest_bound = 5e-7;
+static const double slack = 8;
+static const double logits_bar = 1e-5, grad_bar = 1e-4, loss_bar = 1e-5;
+/* The least that float32 can be asked for: a few units of the last place. */
+static const double smallest_bound = 1e-6;
+/* Scores reach 38 in these files, where the least step of a float is 3.8e-6: a weight near one half
+ * may differ by a quarter of it for each rounding of its score. 3.2e-6 is the largest seen. */
+static const double attention_bar = 4e-6, row_sum_bar = 1e-6;
+/* The gradient of the keys' bias is zero, so that Adam moves it by rounding alone. */
+static const double adam_norm_bar = 1e-5;
 
-static const char *const models[] = {
-    "vit",      "vit_mean",        "vit_sincos",         "vit_tanh",               "swin_even",
-    "swin_odd", "swin_odd_strict", "swin_cifar_unmasked", "swin_cifar_torchvision",
-    "swin_cifar_strict"};
+static const char *const models[] = {"vit",
+                                     "vit_mean",
+                                     "vit_sincos",
+                                     "vit_tanh",
+                                     "swin_even",
+                                     "swin_odd",
+                                     "swin_odd_strict",
+                                     "swin_cifar_unmasked",
+                                     "swin_cifar_torchvision",
+                                     "swin_cifar_strict"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
 static const char *const optimisers[] = {"sgd", "adam", "adamw"};
@@ -213,8 +224,8 @@ static void sine_cosine_positions_are_the_reference_s(void **state)
     assert_int_equal(p->shape.size, 17 * 32);
     for (int i = 0; i < 32; i++) /* none for the class token */
         assert_true(weights[p->offset + i] == 0);
-    expect_below(m->name, "positions",
-                 worst_difference(weights + p->offset + 32, want, 16 * 32), 6e-8);
+    expect_below(m->name, "positions", worst_difference(weights + p->offset + 32, want, 16 * 32),
+                 6e-8);
     vt_free(weights);
     close_model(m);
 }
@@ -225,6 +236,18 @@ struct maps {
     struct model *m;
     int found;
 };
+
+/* The weights of a query sum to one; a padded query has none. */
+static void check_row_sums(const struct model *m, const char *name, const float *probs, int64_t n,
+                           int64_t places)
+{
+    for (int64_t row = 0; row < n / places; row++) {
+        double sum = 0;
+        for (int64_t i = 0; i < places; i++)
+            sum += (double)probs[row * places + i];
+        expect_below(m->name, name, fmin(fabs(sum), fabs(sum - 1)), row_sum_bar);
+    }
+}
 
 /* Right after an attention layer's forward call, its inputs are still in place. */
 static void compare_map(void *arg, const vt_call *call)
@@ -247,8 +270,9 @@ static void compare_map(void *arg, const vt_call *call)
     call->k->attention_probs(call->dev, probs, call->x[0], call->kept[0], call->x[1].data,
                              call->x[2].data, map, sizes);
     float *host = read_device(&m->engine, probs, n);
-    expect_below(m->name, name,
-                 worst_difference(host, fixture_floats(m->file, "", name, n), n), attention_bar);
+    expect_below(m->name, name, worst_difference(host, fixture_floats(m->file, "", name, n), n),
+                 attention_bar);
+    check_row_sums(m, name, host, n, map->places);
     vt_dev_release(call->dev, probs, bytes);
     vt_free(host);
     maps->found++;
@@ -279,13 +303,14 @@ static void check_ways(struct model *m, const char *optimiser, const float *star
     float *weights = read_weights(&m->engine);
     snprintf(key, sizeof key, "%s.fp32_after", optimiser);
     snprintf(prefix, sizeof prefix, "%s.after.", optimiser);
-    double norm_bound = bound_of(m, key, 0, grad_bar), way_bound = bound_of(m, key, 1, 1e-3);
+    double way_bound = bound_of(m, key, 1, 1e-3);
+    double norm_bound =
+        m->config->optim_name == VT_OPTIM_SGD ? bound_of(m, key, 0, grad_bar) : adam_norm_bar;
     for (int i = 0; i < m->engine.params->n; i++) {
         const vt_param *p = m->engine.params->item[i];
         int64_t n = p->shape.size;
         if (p->role == VT_ROLE_FIXED) {
-            assert_memory_equal(weights + p->offset, start + p->offset,
-                                (size_t)n * sizeof *start);
+            assert_memory_equal(weights + p->offset, start + p->offset, (size_t)n * sizeof *start);
             continue;
         }
         const float *want = fixture_floats(m->file, prefix, p->name, 2);
@@ -306,7 +331,7 @@ static void take_ten_steps(const char *optimiser)
         snprintf(key, sizeof key, "%s.loss", optimiser);
         const float *want = fixture_floats(m->file, "", key, STEPS);
         snprintf(key, sizeof key, "%s.fp32_loss", optimiser);
-        double bound = bound_of(m, key, 0, 1e-4);
+        double bound = bound_of(m, key, 0, loss_bar);
         for (int step = 0; step < STEPS; step++) {
             double loss = train_step(m, (uint32_t)step);
             snprintf(what, sizeof what, "%s, loss before step %d", optimiser, step + 1);
@@ -342,9 +367,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE("logits and loss are the reference's", logits_and_loss_are_the_reference_s),
-        CASE("training without dropout gives evaluation's bits", training_without_dropout_gives_evaluation_s_bits),
+        CASE("training without dropout gives evaluation's bits",
+             training_without_dropout_gives_evaluation_s_bits),
         CASE("every gradient is the reference's", every_gradient_is_the_reference_s),
-        CASE("sine-cosine positions are the reference's", sine_cosine_positions_are_the_reference_s),
+        CASE("sine-cosine positions are the reference's",
+             sine_cosine_positions_are_the_reference_s),
         CASE("attention maps are the reference's", attention_maps_are_the_reference_s),
         CASE("ten steps of SGD follow the reference", ten_steps_of_sgd),
         CASE("ten steps of Adam follow the reference", ten_steps_of_adam),

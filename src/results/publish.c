@@ -1,6 +1,7 @@
 #include "results/publish.h"
 
 #include "base/log.h"
+#include "base/phase.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -146,18 +146,12 @@ static inline double worst_difference(const float *x, const float *y, int64_t n)
 }
 
 /* Not more than `bound`, and a number. */
-#ifdef DBG
-static inline void expect_below(const char *file, const char *what, double value, double bound)
-{ fprintf(stderr,"%s %s %.3g %.3g %s\n",file,what,value,bound, value<=bound?"":"BAD"); }
-#define expect_below old_below
-#endif
 static inline void expect_below(const char *file, const char *what, double value, double bound)
 {
     if (!(value <= bound))
         fail_msg("%s: %s is off by %.3g, bound %.3g", file, what, value, bound);
 }
 
-#undef expect_below
 /* ---- engines */
 
 static inline float *read_device(vt_engine *engine, const float *from, int64_t n)

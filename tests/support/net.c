@@ -91,7 +91,7 @@ vt_node *vt_net_value(vt_net *net, const char *name, vt_shape shape)
         return leaf->value;
     snprintf(zero, sizeof zero, "0.%s", name);
     vt_node *param = make_param(net, name, shape);
-    vt_node *nothing = vt_graph_input(net->graph, zero, VT_F32, shape);
+    vt_node *nothing = vt_graph_param(net->graph, zero, shape, VT_ROLE_WEIGHT, (vt_fill){0});
     return add_leaf(net, name, param, vt_residual(net->graph, name, nothing, param, 0));
 }
 
@@ -125,10 +125,14 @@ void vt_net_give(vt_net *net, const vt_node *node, const float *dy, float factor
     net->given[net->n_given++].factor = factor;
 }
 
-static void fill_weights_with_nan(vt_net *net)
+/* NaN between the parameters; the zeros of vt_net_value. */
+static void fill_weights(vt_net *net)
 {
     for (int64_t i = 0; i < net->memory.n_floats; i++)
         net->memory.weights[i] = NAN;
+    for (int i = 0; i < net->params->n; i++)
+        memset(net->memory.weights + net->params->item[i]->offset, 0,
+               (size_t)net->params->item[i]->shape.size * sizeof(float));
 }
 
 void vt_net_finish(vt_net *net, vt_node *root)
@@ -151,7 +155,7 @@ void vt_net_finish(vt_net *net, vt_node *root)
             VT_OK ||
         vt_program_new(&net->program, net->plan, &net->memory, &err) != VT_OK)
         fail_msg("the program: %s", err.text);
-    fill_weights_with_nan(net);
+    fill_weights(net);
     vt_net_set_step(net, (vt_step){.key = {1, 2}, .draw = 3, .grad_scale = 1, .clip = 1});
 }
 
