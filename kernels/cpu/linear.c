@@ -17,51 +17,42 @@ typedef struct product {
 } product;
 
 enum {
-    SMALL_PANEL_FLOPS = 1 << 21, /* below this a panel is not worth taking to another thread */
-    LARGE_PANEL_FLOPS = 1 << 26,
-    MIN_PANELS = 16,
-    MAX_PANELS = 64,
+    MAX_CUTS = 16, /* of each side */
     PANEL_ALIGN = 16,
     COLUMNS_PER_SUM = 256,
 };
 
-/* A panel packs (height + width) * k numbers for height * width * k products; more than this share
- * of packing costs more than further panels win. Two panels of 128 x 128 are just within it. */
-static const double max_packing = 2.0 / 128.0;
+/* What OpenBLAS does beside the products, as a number of products: for each number that it copies
+ * into its own order, which a panel does for its rows and columns anew; and for each call. */
+static const double packing_cost = 15.0, call_cost = 1e5;
 
 static int64_t round_up(int64_t value, int64_t unit)
 {
     return vt_ceil_div(value, unit) * unit;
 }
 
-/* Panels of c as a function of the shape alone: as many as the work is worth, of the form that
- * packs least; fewer when the products are so narrow that packing would weigh too much. */
+/* Panels of c as a function of the shape alone. Large panels pack less; many panels keep many
+ * threads busy. What is smallest is the time on 2, 4, 8 and 16 threads beside that of a perfect
+ * division, the few counting more than the many. */
 static void choose_panels(product *p)
 {
-    double flops = 2.0 * (double)p->m * (double)p->n * (double)p->k;
-    double worth = flops / SMALL_PANEL_FLOPS, wanted = flops / LARGE_PANEL_FLOPS;
-    int64_t target = wanted > MAX_PANELS   ? MAX_PANELS
-                     : wanted > MIN_PANELS ? (int64_t)wanted
-                     : worth > MIN_PANELS  ? MIN_PANELS
-                     : worth > 1           ? (int64_t)worth
-                                           : 1;
-    for (; target >= 1; target--) {
-        double least = 1e9;
-        for (int64_t down = 1; down <= target; down++) {
-            int64_t height = round_up(vt_ceil_div(p->m, down), PANEL_ALIGN);
-            int64_t width = round_up(vt_ceil_div(p->n, vt_ceil_div(target, down)), PANEL_ALIGN);
-            double packing =
-                1.0 / (double)vt_min_i64(height, p->m) + 1.0 / (double)vt_min_i64(width, p->n);
-            if (packing < least) {
-                least = packing;
+    double least = INFINITY;
+    for (int64_t down = 1; down <= MAX_CUTS; down++)
+        for (int64_t across = 1; across <= MAX_CUTS; across++) {
+            const int64_t height = round_up(vt_ceil_div(p->m, down), PANEL_ALIGN);
+            const int64_t width = round_up(vt_ceil_div(p->n, across), PANEL_ALIGN);
+            const int64_t panels = vt_ceil_div(p->m, height) * vt_ceil_div(p->n, width);
+            const double h = (double)height, w = (double)width;
+            const double panel = (h * w + packing_cost * (h + w)) * (double)p->k + call_cost;
+            double time = 0.0;
+            for (int64_t threads = 2; threads <= 16; threads *= 2)
+                time += (double)vt_ceil_div(panels, threads) * panel;
+            if (time < least) {
+                least = time;
                 p->height = height;
                 p->width = width;
             }
         }
-        double whole = 1.0 / (double)p->m + 1.0 / (double)p->n; /* what one panel would pack */
-        if (least <= max_packing || least <= 1.5 * whole)
-            break;
-    }
     p->columns = vt_ceil_div(p->n, p->width);
 }
 

@@ -79,8 +79,10 @@ static void residual_backward(void *arg, int64_t first, int64_t last, int worker
         vt_lanes scale = vset1(path_scale(a, item));
         for (int64_t i = 0; i < n; i += VT_LANES) {
             vt_lanes dy = vload_upto(a->dy + from + i, n - i);
-            vgive_upto(a->df + from + i, a->write_f, vmul(scale, dy), n - i);
-            vgive_upto(a->dx + from + i, a->write_x, dy, n - i);
+            if (a->df)
+                vgive_upto(a->df + from + i, a->write_f, vmul(scale, dy), n - i);
+            if (a->dx)
+                vgive_upto(a->dx + from + i, a->write_x, dy, n - i);
         }
     }
 }

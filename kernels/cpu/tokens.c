@@ -61,10 +61,10 @@ static void tokens_backward(void *arg, int64_t first, int64_t last, int worker)
     memset(sum, 0, sizeof sum);
     for (int64_t b = 0; b < a->batch; b++) {
         const float *dy = a->dy + b * a->n + first;
-        float *dx = a->dx + b * n_map + first - a->n_cls;
+        float *dx = a->dx ? a->dx + b * n_map + first - a->n_cls : NULL;
         for (int64_t i = 0; sums && i < n; i += VT_LANES)
             vstore(sum + i, vadd(vload(sum + i), vload_upto(dy + i, n - i)));
-        for (int64_t i = skip; i < n; i += VT_LANES)
+        for (int64_t i = skip; dx && i < n; i += VT_LANES)
             vgive_upto(dx + i, a->write, vload_upto(dy + i, n - i), n - i);
     }
     for (int64_t i = 0; a->dcls && i < skip; i++)

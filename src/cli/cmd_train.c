@@ -5,6 +5,8 @@
 #include "train/train.h"
 
 #include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,6 +30,17 @@ static void install_signals(void)
     sigaction(SIGUSR1, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL); /* a closed terminal or full log must not end a training */
     sigaction(SIGXFSZ, &ignore, NULL); /* becomes an error of the write */
+}
+
+/* What a training says is in its files too, so a stdout that cannot be written costs no run. */
+static void forgive_stdout(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    vt_log_write(VT_LOG_WARNING, "cannot write to standard output; the results are in the run's "
+                                 "folder");
+    __fpurge(stdout);
+    clearerr(stdout);
 }
 
 vt_status vt_cmd_train(int argc, char **argv)
@@ -75,6 +88,7 @@ vt_status vt_cmd_train(int argc, char **argv)
         .stop = &stop_requested,
     };
     status = vt_train(config, &train, &err);
+    forgive_stdout();
     if (status == VT_ERR_STOPPED)
         vt_log_write(VT_LOG_INFO, "%s; run the same command again to continue", err.text);
     else if (status != VT_OK)

@@ -220,6 +220,21 @@ static void replace_gradients(vt_net *net, const vt_call *call)
         }
 }
 
+void vt_net_poison(vt_net *net, bool on)
+{
+    net->poison = on;
+    vt_program_poison(net->program, on);
+}
+
+/* Spans whose life ends in this step; inputs, which live to the end, are spared. */
+static void poison_dead_spans(vt_net *net)
+{
+    for (int i = 0; i < net->plan->n_spans && net->step < net->plan->n_steps - 1; i++)
+        if (net->plan->spans[i].last == net->step)
+            memset(net->memory.arena + net->plan->spans[i].offset, 0xff,
+                   (size_t)net->plan->spans[i].size_bytes);
+}
+
 static void watch(void *arg, const vt_call *call)
 {
     vt_net *net = arg;
@@ -227,12 +242,16 @@ static void watch(void *arg, const vt_call *call)
         replace_gradients(net, call);
     else
         read_outputs(net, call);
+    if (net->poison)
+        poison_dead_spans(net);
+    net->step++;
 }
 
 void vt_net_forward(vt_net *net)
 {
     double totals[VT_TOTALS] = {0};
     vt_dev_write(net->dev, net->memory.totals, totals, sizeof totals);
+    net->step = 0;
     vt_program_forward(net->program, watch, net);
     vt_dev_read(net->dev, totals, net->memory.totals, sizeof totals);
     const vt_net_output *output = vt_net_find(net, "totals");

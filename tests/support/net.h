@@ -52,6 +52,8 @@ typedef struct vt_net {
         float factor;
     } given[2]; /* gradients handed in */
     int n_given;
+    bool poison;
+    int step; /* of the plan */
 } vt_net;
 
 vt_net *vt_net_new(vt_dev *dev, int64_t batch);
@@ -74,6 +76,9 @@ void vt_net_finish(vt_net *net, vt_node *root);
 /* Writes a leaf; fp32 numbers become labels where it is I32. */
 void vt_net_set(vt_net *net, const char *name, const float *data, int64_t n);
 void vt_net_set_step(vt_net *net, vt_step step);
+
+/* As vt_program_poison, and what dies becomes NaN too, so that a late reader shows. */
+void vt_net_poison(vt_net *net, bool on);
 
 /* One pass from cleared gradients and totals; then outputs are there (the forward pass alone leaves
  * gradients as they were), and nothing outside the leaves' gradients was written. */

@@ -5,6 +5,10 @@
 #   start NAME ARGUMENT...  runs `vitrine train ARGUMENT... --results $dir/NAME`; its output is in
 #                           $dir/NAME.out and .err, its exit status in $code and that of the call
 #   train NAME ARGUMENT...  the same, for a run that has to succeed: says so if it does not
+#   launch NAME ARGUMENT... the same in the background: $pid
+#   interrupt SIGNAL STEP NAME ARGUMENT...
+#                           starts such a run, sends it SIGNAL as soon as it has a checkpoint of STEP
+#                           or later, and waits for its end: $code
 #   folder NAME             the run's folder (the newest name if there are several: not an old one)
 #   weights NAME            SHA-256 of its last.safetensors; of its journal: journal NAME
 #   json FILE A.B.C         a value of a JSON file with sorted keys and two-space indent
@@ -18,6 +22,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 status=0
 code=0
+pid=
 last_run=
 
 start() {
@@ -45,6 +50,45 @@ train() {
     echo "# exit status $code of: vitrine train ${*:2}"
     show_last
     return 1
+}
+
+# newest_step NAME: the step of the newest checkpoint, 0 without one.
+newest_step() {
+    local path step=0 at
+    for path in "$dir/$1"/*/*/state-*.bin; do
+        at=${path##*/state-}
+        at=${at%.bin}
+        [[ $at =~ ^[0-9]+$ ]] && ((at > step)) && step=$at
+    done
+    echo "$step"
+}
+
+# await COMMAND...: waits for it to succeed, as long as the process $pid lives.
+await() {
+    until "$@"; do
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.01
+    done
+}
+
+reached() { (($(newest_step "$1") >= $2)); }
+
+launch() {
+    last_run=$1
+    shift
+    "$vitrine" train "$@" --results "$dir/$last_run" \
+        >"$dir/$last_run.out" 2>"$dir/$last_run.err" </dev/null &
+    pid=$!
+}
+
+interrupt() {
+    local signal=$1 step=$2 name=$3
+    shift 2
+    launch "$@"
+    await reached "$name" "$step"
+    kill -s "$signal" "$pid" 2>/dev/null
+    { wait "$pid"; } 2>/dev/null
+    code=$?
 }
 
 folder() {

@@ -1,0 +1,466 @@
+/* Memory plans of real models: what lives together lies apart, and what is read is alive. */
+#include "base/hash.h"
+#include "base/rng.h"
+#include "config/config.h"
+#include "graph/exec.h"
+#include "nn/model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { BATCH = 2, GUARD_BYTES = 64 };
+
+struct subject {
+    const char *file, *set; /* experiment; a setting on top, or NULL */
+    bool training;
+};
+
+static const struct subject SUBJECTS[] = {
+    {"experiments/swin_cifar_patch2.yaml", NULL, true},
+    {"experiments/swin_cifar_patch2.yaml", NULL, false},
+    {"experiments/swin_cifar_patch2.yaml", "model.window_mode=strict", true},
+    {"experiments/quick/vit.yaml", NULL, true},
+    {"experiments/quick/vit.yaml", NULL, false},
+    {"experiments/quick/vit_dropout.yaml", NULL, true},
+};
+enum { N_SUBJECTS = sizeof SUBJECTS / sizeof SUBJECTS[0] };
+
+struct built {
+    vt_config *config;
+    vt_params *params;
+    vt_model model;
+    vt_plan *plan;
+};
+
+static struct built build(const struct subject *subject, int64_t guard_bytes)
+{
+    struct built b = {0};
+    vt_diagnostics diags = {0};
+    vt_error err = {0};
+    if (vt_config_load(&b.config, subject->file, &subject->set, subject->set ? 1 : 0, NULL,
+                       &diags) != VT_OK)
+        fail_msg("%s does not load", subject->file);
+    vt_diagnostics_release(&diags);
+    b.params = vt_params_new();
+    assert_non_null(b.params);
+    vt_status status = vt_model_init(&b.model, b.config, b.params, 1, subject->training, &err);
+    vt_model_release(&b.model);
+    if (status == VT_OK) { /* a first graph names the parameters, and then they are laid out */
+        vt_params_layout(b.params, 0, b.config->train_freeze.v, b.config->train_freeze.n);
+        status = vt_model_init(&b.model, b.config, b.params, BATCH, subject->training, &err);
+    }
+    if (status == VT_OK)
+        status =
+            vt_plan_new(&b.plan, b.model.graph, b.model.loss, b.model.logits, guard_bytes, &err);
+    if (status != VT_OK)
+        fail_msg("%s: %s", subject->file, err.text);
+    return b;
+}
+
+static void release(struct built *b)
+{
+    vt_plan_free(b->plan);
+    vt_model_release(&b->model);
+    vt_params_free(b->params);
+    vt_config_free(b->config);
+    *b = (struct built){0};
+}
+
+static void for_each_subject(void check(const struct built *b), int64_t guard_bytes)
+{
+    for (int i = 0; i < N_SUBJECTS; i++) {
+        struct built b = build(&SUBJECTS[i], guard_bytes);
+        check(&b);
+        release(&b);
+    }
+}
+
+static bool live_together(const vt_span *a, const vt_span *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+static void check_apart(const struct built *b, int64_t guard_bytes)
+{
+    const vt_plan *plan = b->plan;
+    int64_t together = 0;
+    for (int i = 0; i < plan->n_spans; i++) {
+        const vt_span *a = &plan->spans[i];
+        assert_true(a->first >= 0 && a->first <= a->last && a->last < plan->n_steps);
+        assert_true(a->offset >= 0 && a->offset % 64 == 0 && a->size_bytes > 0);
+        assert_true(a->offset + a->size_bytes + guard_bytes <= plan->arena_bytes);
+        for (int j = 0; j < i; j++) {
+            const vt_span *c = &plan->spans[j];
+            if (!live_together(a, c))
+                continue;
+            together++;
+            if (a->offset < c->offset + c->size_bytes + guard_bytes &&
+                c->offset < a->offset + a->size_bytes + guard_bytes)
+                fail_msg("spans %d and %d share bytes in steps %d..%d and %d..%d", i, j, a->first,
+                         a->last, c->first, c->last);
+        }
+    }
+    assert_true(together > plan->n_steps);
+}
+
+static void check_apart_packed(const struct built *b)
+{
+    check_apart(b, 0);
+}
+
+static void check_apart_guarded(const struct built *b)
+{
+    check_apart(b, GUARD_BYTES);
+}
+
+static void spans_that_live_together_lie_apart(void **state)
+{
+    (void)state;
+    for_each_subject(check_apart_packed, 0);
+    for_each_subject(check_apart_guarded, GUARD_BYTES);
+}
+
+/* Between what one step needs at least and what a buffer for each value would take. */
+static void check_arena(const struct built *b)
+{
+    const vt_plan *plan = b->plan;
+    int64_t most = 0, sum = 0;
+    for (int s = 0; s < plan->n_steps; s++) {
+        int64_t alive = 0;
+        for (int i = 0; i < plan->n_spans; i++)
+            if (plan->spans[i].first <= s && s <= plan->spans[i].last)
+                alive += plan->spans[i].size_bytes;
+        if (alive > most)
+            most = alive;
+    }
+    for (int i = 0; i < plan->n_spans; i++)
+        sum += plan->spans[i].size_bytes;
+    assert_int_equal(sum, plan->unshared_bytes);
+    assert_true(plan->arena_bytes >= most);
+    assert_true(plan->arena_bytes < plan->unshared_bytes);
+    if (plan->arena_bytes > most + most / 4)
+        fail_msg("the arena takes %lld bytes, %lld would be the least",
+                 (long long)plan->arena_bytes, (long long)most);
+}
+
+static void the_arena_is_shared(void **state)
+{
+    (void)state;
+    for_each_subject(check_arena, 0);
+}
+
+static void evaluation_takes_less_than_training(void **state)
+{
+    (void)state;
+    struct built train = build(&(struct subject){SUBJECTS[0].file, NULL, true}, 0);
+    struct built eval = build(&(struct subject){SUBJECTS[0].file, NULL, false}, 0);
+    assert_int_equal(eval.plan->n_steps, eval.plan->n_forward);
+    assert_true(train.plan->n_steps > train.plan->n_forward);
+    assert_true(4 * eval.plan->arena_bytes < train.plan->arena_bytes);
+    release(&eval);
+    release(&train);
+}
+
+static void a_plan_is_made_the_same_way_twice(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SUBJECTS; i++) {
+        struct built a = build(&SUBJECTS[i], 0), b = build(&SUBJECTS[i], 0);
+        assert_int_equal(a.plan->n_spans, b.plan->n_spans);
+        assert_int_equal(a.plan->n_steps, b.plan->n_steps);
+        assert_int_equal(a.plan->arena_bytes, b.plan->arena_bytes);
+        for (int s = 0; s < a.plan->n_spans; s++) {
+            const vt_span *x = &a.plan->spans[s], *y = &b.plan->spans[s];
+            assert_true(x->first == y->first && x->last == y->last && x->offset == y->offset &&
+                        x->size_bytes == y->size_bytes);
+        }
+        release(&b);
+        release(&a);
+    }
+}
+
+/* ---- lives */
+
+struct life {
+    const struct built *built;
+    int step;
+    const char *what;
+};
+
+static void check_alive(const struct life *l, int span)
+{
+    const vt_plan *plan = l->built->plan;
+    const vt_node *node = plan->graph->node[plan->steps[l->step].node];
+    if (span < 0)
+        fail_msg("%s has no memory for %s", node->name, l->what);
+    if (l->step < plan->spans[span].first || l->step > plan->spans[span].last)
+        fail_msg("%s: %s in step %d, but it lives in %d..%d", node->name, l->what, l->step,
+                 plan->spans[span].first, plan->spans[span].last);
+}
+
+static void check_made(const struct life *l, int span)
+{
+    check_alive(l, span);
+    if (l->built->plan->spans[span].first != l->step)
+        fail_msg("step %d makes %s, which lives from step %d", l->step, l->what,
+                 l->built->plan->spans[span].first);
+}
+
+static void check_forward_step(const struct built *b, int s)
+{
+    const vt_plan *plan = b->plan;
+    const vt_node *node = plan->graph->node[plan->steps[s].node];
+    const vt_node_plan *mine = &plan->node[node->number];
+    check_made(&(struct life){b, s, "its value"}, mine->value);
+    for (int i = 0; i < node->n_kept; i++)
+        check_made(&(struct life){b, s, "what it keeps"}, mine->kept[i]);
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] && node->in[i]->op != VT_OP_PARAM)
+            check_alive(&(struct life){b, s, "an input"}, plan->node[node->in[i]->number].value);
+}
+
+/* written: which gradients a step before this one has written. */
+static void check_backward_step(const struct built *b, int s, bool *written)
+{
+    const vt_plan *plan = b->plan;
+    const vt_node *node = plan->graph->node[plan->steps[s].node];
+    const vt_node_plan *mine = &plan->node[node->number];
+    if (node != b->model.loss) {
+        assert_true(written[node->number]);
+        check_alive(&(struct life){b, s, "the gradient of its value"}, mine->grad);
+    }
+    for (int i = 0; i < node->n_kept; i++)
+        check_alive(&(struct life){b, s, "what it kept"}, mine->kept[i]);
+    if (node->scratch_bytes) {
+        check_made(&(struct life){b, s, "its scratch"}, mine->scratch);
+        assert_true(plan->spans[mine->scratch].size_bytes >= (int64_t)node->scratch_bytes);
+    }
+    for (int i = 0; i < node->n_in; i++) {
+        const vt_node *in = node->in[i];
+        if (!in || in->op == VT_OP_PARAM)
+            continue;
+        if (node->reads_in[i])
+            check_alive(&(struct life){b, s, "an input, going back"}, plan->node[in->number].value);
+        if (!in->needs_grad)
+            continue;
+        check_alive(&(struct life){b, s, "the gradient of an input"}, plan->node[in->number].grad);
+        assert_int_equal(mine->write[i], !written[in->number]);
+        if (mine->write[i])
+            check_made(&(struct life){b, s, "a first gradient"}, plan->node[in->number].grad);
+        written[in->number] = true;
+    }
+}
+
+static void check_lives(const struct built *b)
+{
+    const vt_plan *plan = b->plan;
+    bool *written = calloc((size_t)plan->graph->n, sizeof *written);
+    assert_non_null(written);
+    for (int s = 0; s < plan->n_steps; s++)
+        if (plan->steps[s].backward)
+            check_backward_step(b, s, written);
+        else
+            check_forward_step(b, s);
+    const vt_node *through[] = {b->model.images, b->model.labels, b->model.loss, b->model.logits};
+    for (size_t i = 0; i < sizeof through / sizeof through[0]; i++)
+        assert_int_equal(plan->spans[plan->node[through[i]->number].value].last, plan->n_steps - 1);
+    free(written);
+}
+
+static void what_a_step_touches_is_alive(void **state)
+{
+    (void)state;
+    for_each_subject(check_lives, 0);
+}
+
+/* ---- running */
+
+static vt_dev *new_dev(void)
+{
+    vt_dev *dev = NULL;
+    vt_error err = {0};
+    if (vt_dev_new(&dev, 2, &err) != VT_OK)
+        fail_msg("%s", err.text);
+    return dev;
+}
+
+struct running {
+    struct built built;
+    vt_memory memory;
+    vt_program *program;
+    int step; /* of the plan */
+    bool poison;
+};
+
+static void fill_images(float *images, int64_t n)
+{
+    vt_rng rng = vt_rng_at(5, VT_STREAM_TEST, 0, 0, 0);
+    for (int64_t i = 0; i < n; i++)
+        images[i] = (float)vt_rng_normal(&rng, (uint64_t)i);
+}
+
+static void open_running(struct running *r, vt_dev *dev, const struct subject *subject)
+{
+    vt_error err = {0};
+    const int32_t labels[BATCH] = {1, 3};
+    *r = (struct running){.built = build(subject, GUARD_BYTES)};
+    const vt_plan *plan = r->built.plan;
+    if (vt_memory_init(&r->memory, dev, r->built.params, plan->arena_bytes, subject->training,
+                       &err) != VT_OK ||
+        vt_program_new(&r->program, plan, &r->memory, &err) != VT_OK)
+        fail_msg("%s: %s", subject->file, err.text);
+    vt_params_fill(r->built.params, 11, r->memory.weights);
+    *r->memory.step = (vt_step){.key = {11, 0}, .draw = 1, .grad_scale = 1.0f / BATCH, .clip = 1};
+    fill_images(vt_program_value(r->program, r->built.model.images),
+                r->built.model.images->shape.size);
+    memcpy(vt_program_value(r->program, r->built.model.labels), labels, sizeof labels);
+}
+
+static void close_running(struct running *r)
+{
+    vt_program_free(r->program);
+    vt_memory_release(&r->memory);
+    release(&r->built);
+}
+
+/* What dies becomes NaN too, so that a late reader shows. */
+static void after_call(void *arg, const vt_call *call)
+{
+    struct running *r = arg;
+    const vt_plan *plan = r->built.plan;
+    (void)call;
+    for (int i = 0; i < plan->n_spans && r->poison; i++)
+        if (plan->spans[i].last == r->step && r->step < plan->n_steps - 1)
+            memset(r->memory.arena + plan->spans[i].offset, 0xff,
+                   (size_t)plan->spans[i].size_bytes);
+    r->step++;
+}
+
+static void run(struct running *r, char hex[VT_SHA256_HEX_SIZE])
+{
+    vt_sha256 hash;
+    uint8_t digest[VT_SHA256_SIZE];
+    size_t grads = (size_t)r->memory.n_trained * sizeof(float);
+    memset(r->memory.totals, 0, VT_TOTALS * sizeof *r->memory.totals);
+    r->step = 0;
+    vt_program_poison(r->program, r->poison);
+    vt_program_forward(r->program, after_call, r);
+    vt_sha256_init(&hash);
+    if (r->memory.grads) {
+        memset(r->memory.grads, 0, grads);
+        vt_program_backward(r->program, after_call, r);
+        vt_sha256_add(&hash, r->memory.grads, grads);
+    }
+    vt_sha256_add(&hash, r->memory.totals, VT_TOTALS * sizeof *r->memory.totals);
+    vt_sha256_add(&hash, vt_program_value(r->program, r->built.model.logits),
+                  (size_t)r->built.model.logits->shape.size * sizeof(float));
+    vt_sha256_finish(&hash, digest);
+    vt_sha256_hex(digest, hex);
+}
+
+static void check_inputs(const struct running *r)
+{
+    int64_t n = r->built.model.images->shape.size;
+    float *images = calloc((size_t)n, sizeof *images);
+    const int32_t *labels = vt_program_value(r->program, r->built.model.labels);
+    assert_non_null(images);
+    fill_images(images, n);
+    assert_memory_equal(images, vt_program_value(r->program, r->built.model.images),
+                        (size_t)n * sizeof *images);
+    assert_true(labels[0] == 1 && labels[1] == 3);
+    free(images);
+}
+
+/* Narrower than the experiment: filling its weights would take the time. */
+static const struct subject RUNS[] = {
+    {"experiments/swin_cifar_patch2.yaml", "model.dim=24", true},
+    {"experiments/swin_cifar_patch2.yaml", "model.dim=24", false},
+    {"experiments/quick/swin.yaml", NULL, true},
+    {"experiments/quick/vit.yaml", NULL, true},
+    {"experiments/quick/vit.yaml", NULL, false},
+    {"experiments/quick/vit_dropout.yaml", NULL, true},
+};
+enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
+
+static void a_pass_in_poisoned_memory_has_the_same_bits(void **state)
+{
+    vt_dev *dev = new_dev();
+    (void)state;
+    for (int i = 0; i < N_RUNS; i++) {
+        struct running r;
+        char want[VT_SHA256_HEX_SIZE], got[VT_SHA256_HEX_SIZE];
+        open_running(&r, dev, &RUNS[i]);
+        run(&r, want);
+        assert_true(r.memory.totals[VT_TOTAL_LOSS] > 0);
+        check_inputs(&r);
+        r.poison = true;
+        run(&r, got);
+        check_inputs(&r);
+        assert_string_equal(want, got);
+        assert_int_equal(vt_program_broken_guards(r.program), 0);
+        close_running(&r);
+    }
+    vt_dev_free(dev);
+}
+
+/* Parameters that are not trained get no gradient, and the others the same as without freezing. */
+static void freezing_leaves_other_gradients_as_they_are(void **state)
+{
+    static const char *const freezes[] = {
+        "train.freeze=[patch_embed*, layers.0.blocks.0.attn*, layers.0.blocks.0.norm1*]",
+        "train.freeze=[patch_embed*, '*.qkv.*', '*.norm1.*']",
+        "train.freeze=[patch_embed*, '*.weight']",
+        "train.freeze=[patch_embed*, layers.0*]",
+    };
+    vt_dev *dev = new_dev();
+    struct running all;
+    char hex[VT_SHA256_HEX_SIZE];
+    (void)state;
+    open_running(&all, dev, &(struct subject){"experiments/quick/swin.yaml", NULL, true});
+    run(&all, hex);
+    for (size_t f = 0; f < sizeof freezes / sizeof freezes[0]; f++) {
+        struct running some;
+        int frozen = 0;
+        open_running(&some, dev,
+                     &(struct subject){"experiments/quick/swin.yaml", freezes[f], true});
+        some.poison = true;
+        run(&some, hex);
+        for (int i = 0; i < some.built.params->n; i++) {
+            const vt_param *param = some.built.params->item[i];
+            const vt_param *same = vt_params_find(all.built.params, param->name);
+            if (param->trained)
+                assert_memory_equal(some.memory.grads + param->offset,
+                                    all.memory.grads + same->offset,
+                                    (size_t)param->shape.size * sizeof(float));
+            frozen += !param->trained;
+        }
+        assert_true(frozen > 0 && frozen < some.built.params->n);
+        assert_int_equal(vt_program_broken_guards(some.program), 0);
+        close_running(&some);
+    }
+    close_running(&all);
+    vt_dev_free(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"spans that live together lie apart", spans_that_live_together_lie_apart, NULL, NULL,
+         NULL},
+        {"the arena is shared, and close to what one step needs", the_arena_is_shared, NULL, NULL,
+         NULL},
+        {"evaluation takes less than training", evaluation_takes_less_than_training, NULL, NULL,
+         NULL},
+        {"a plan is made the same way twice", a_plan_is_made_the_same_way_twice, NULL, NULL, NULL},
+        {"what a step touches is alive", what_a_step_touches_is_alive, NULL, NULL, NULL},
+        {"a pass in poisoned memory has the same bits, and inputs survive",
+         a_pass_in_poisoned_memory_has_the_same_bits, NULL, NULL, NULL},
+        {"freezing leaves the other gradients as they are",
+         freezing_leaves_other_gradients_as_they_are, NULL, NULL, NULL},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
