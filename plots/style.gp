@@ -3,7 +3,7 @@
 height = panels == 1 ? 0.64 : 1.5
 if (format eq "svg") set terminal svg size 640, 640 * height noenhanced font "DejaVu Sans,13" background "white"
 if (format eq "png") set terminal pngcairo size 1280, 1280 * height noenhanced font "DejaVu Sans,13" fontscale 2 linewidth 2
-if (format eq "pdf") set terminal pdfcairo size 6.9in, 6.9in * height noenhanced font "DejaVu Sans,10"
+if (format eq "pdf") set terminal pdfcairo size 6.9, 6.9 * height noenhanced font "DejaVu Sans,10"
 if (format eq "dumb") set terminal dumb 79, (panels == 1 ? 24 : 60) noenhanced
 if (format ne "dumb") set output output
 set encoding utf8
