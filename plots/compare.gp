@@ -12,7 +12,7 @@ plot for [i = 1:words(files)] word(files, i) using 1:5 linestyle ((i - 1) % 8 + 
 set format x "%g"
 set xlabel "epoch"
 set ylabel "learning rate"
-set format y "%.1e"
+set format y "%g"
 set key outside bottom center horizontal
 plot for [i = 1:words(files)] word(files, i) using 1:8 linestyle ((i - 1) % 8 + 1) title word(names, i)
 unset multiplot

@@ -1,5 +1,5 @@
 set title title_text
 set ylabel "learning rate"
-set format y "%.1e"
+set format y "%g"
 unset key
 plot data using 1:8 linestyle 1

@@ -15,7 +15,7 @@ plot data using 1:3 linestyle 1 title "train", \
 set format x "%g"
 set xlabel "epoch"
 set ylabel "learning rate"
-set format y "%.1e"
+set format y "%g"
 unset key
 plot data using 1:8 linestyle 1
 unset multiplot
