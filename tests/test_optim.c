@@ -185,7 +185,7 @@ static void check_clipping(const vt_safetensors *file, const char *name)
     assert_non_null(block);
     write_floats(net, net->engine.memory.weights, block, net->engine.memory.n_floats);
     for (int i = 0; i < 3; i++) {
-        char key[8];
+        char key[24];
         snprintf(key, sizeof key, ".g%d", i);
         const double *g = fixture_doubles(file, name, key, &n[i]);
         for (int64_t j = 0; j < n[i]; j++)
@@ -199,7 +199,7 @@ static void check_clipping(const vt_safetensors *file, const char *name)
     float *weights = read_weights(&net->engine);
     at = 0;
     for (int i = 0; i < 3; i++) {
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, ".clipped%d", i);
         const double *want = fixture_doubles(file, name, key, &n[i]);
         for (int64_t j = 0; j < n[i]; j++, at++)

@@ -22,9 +22,9 @@ enum {
     COLUMNS_PER_SUM = 256,
 };
 
-/* What OpenBLAS does beside the products, as a number of products: for each number that it copies
- * into its own order, which a panel does for its rows and columns anew; and for each call. */
-static const double packing_cost = 15.0, call_cost = 1e5;
+/* What OpenBLAS does beside the products, measured in products: for each number that it copies into
+ * its own order, which every panel does anew for its rows and columns; and for each call. */
+static const double packing_cost = 28.0, call_cost = 1e5;
 
 static int64_t round_up(int64_t value, int64_t unit)
 {
@@ -32,8 +32,8 @@ static int64_t round_up(int64_t value, int64_t unit)
 }
 
 /* Panels of c as a function of the shape alone. Large panels pack less; many panels keep many
- * threads busy. What is smallest is the time on 2, 4, 8 and 16 threads beside that of a perfect
- * division, the few counting more than the many. */
+ * threads busy. What is smallest is the sum of the times on 2, 4, 8 and 16 threads, in which the
+ * few count more because they take longer. */
 static void choose_panels(product *p)
 {
     double least = INFINITY;

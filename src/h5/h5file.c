@@ -97,10 +97,8 @@ void vt_h5_create(vt_h5_file *file, int dir_fd)
     file->text_type = ID("/", H5Tcopy(H5T_C_S1));
     DO("/", H5Tset_size(file->text_type, H5T_VARIABLE));
     DO("/", H5Tset_cset(file->text_type, H5T_CSET_UTF8));
-    char temp[sizeof file->temp];
-    snprintf(temp, sizeof temp, ".tmp-%ld-0-" VT_H5_NAME, (long)getpid());
-    file->id = ID("/", H5Fcreate(temp, H5F_ACC_EXCL, plist, H5P_DEFAULT));
-    snprintf(file->temp, sizeof file->temp, "%s", temp);
+    snprintf(file->temp, sizeof file->temp, ".tmp-%ld-0-" VT_H5_NAME, (long)getpid());
+    file->id = ID("/", H5Fcreate(file->temp, H5F_ACC_EXCL, plist, H5P_DEFAULT));
     DO("/", H5Pclose(plist));
 }
 

@@ -81,7 +81,7 @@ static vt_status get_classes(struct reading *r, vt_runinfo *info, vt_error *err)
     const json_t *list = json_object_get(r->root, "class_names");
     size_t n = json_array_size(list);
     if (n < 1 || n > CLASSES_MAX) {
-        r->wrong = "class_names";
+        r->wrong = r->wrong ? r->wrong : "class_names";
         return VT_OK;
     }
     const char **names = vt_calloc(n, sizeof *names);
