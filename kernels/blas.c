@@ -27,7 +27,8 @@ static bool find_function(void *library, const char *name, void *function)
 /* One library: opened and of the right kind, or a line about it in `findings`. */
 static bool try_library(vt_blas *blas, const char *name, vt_text *findings)
 {
-    const char *(*get_config)(void), *(*get_family)(void);
+    const char *(*get_config)(void);
+    const char *(*get_family)(void);
     int (*get_parallel)(void);
     void (*set_threads)(int);
 

@@ -32,6 +32,7 @@ size_t vt_dtype_size(vt_dtype type)
         return sizeof(double);
     }
     VT_ASSERT(false);
+    return 0;
 }
 
 int64_t vt_row_chunks(int64_t rows)

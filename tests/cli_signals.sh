@@ -81,7 +81,7 @@ if unshare -rm true 2>/dev/null; then
 
     mkdir "$dir/full"
     # The disk fills at the first checkpoint, at the second, and later.
-    for size in 150k 500k 1100k; do
+    for size in 150k 500k 800k; do
         # shellcheck disable=SC2016 # for the inner shell
         unshare -rm bash -c 'mount -t tmpfs -o size="$3" none "$1/full" || exit
             "$2" train "${@:4}" --results "$1/full" >"$1/full.out" 2>"$1/full.err"

@@ -176,7 +176,7 @@ static const float *factors_of(const unit *u, const group_shape *s, int64_t imag
     float *factors = u->memory + a->layout.factors;
     if (a->sizes->drop == 0.0f)
         return NULL;
-    draw_factors(factors, (uint32_t *)(u->memory + a->layout.words), s, a->sizes, a->step, image,
+    draw_factors(factors, (void *)(u->memory + a->layout.words), s, a->sizes, a->step, image,
                  u->head, query);
     return factors;
 }

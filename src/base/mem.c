@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 static atomic_uint_fast64_t n_allocations; /* counters of the allocator itself */
 static uint64_t fail_at;
@@ -62,6 +63,12 @@ void vt_block_free(void *block, size_t size_bytes)
 uint64_t vt_mem_count(void)
 {
     return atomic_load(&n_allocations);
+}
+
+int64_t vt_mem_peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
 }
 
 void vt_mem_fail_at(uint64_t at, int from_then_on)

@@ -21,6 +21,8 @@ void vt_block_free(void *block, size_t size_bytes);
 
 /* Number of allocations made so far by the functions above. */
 uint64_t vt_mem_count(void);
+/* Largest resident size of the process so far. */
+int64_t vt_mem_peak_bytes(void);
 /* Tests: let allocation number `at` (counted from now, 1 is the next) fail; with `from_then_on`
  * every later one too. 0 switches this off. */
 void vt_mem_fail_at(uint64_t at, int from_then_on);

@@ -183,7 +183,7 @@ void vt_engine_begin(vt_engine *engine, int64_t images, double lr)
 
 static vt_totals read_totals(vt_engine *engine)
 {
-    vt_totals totals;
+    vt_totals totals = {{0}};
     vt_dev_read(engine->dev, totals.v, engine->memory.totals, sizeof totals.v);
     return totals;
 }

@@ -18,7 +18,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { SUMMARY_CAP = 1 << 20 };
 
@@ -418,7 +417,6 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
     uint8_t digest[VT_SHA256_SIZE];
     vt_history history;
     vt_error ignored = {0};
-    struct rusage usage;
     bool concluded = was_concluded(run);
     vt_status status = vt_history_read(&history, run->dir.fd, err);
     if (status == VT_OK) {
@@ -428,7 +426,6 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
         vt_sha256_hex(digest, best);
         vt_sha256_hex(history.hash, metrics);
         vt_sha256_hex(run->weights_sha256, weights);
-        getrusage(RUSAGE_SELF, &usage);
         vt_summary summary = {
             .exp_name = vt_config_name(run->config),
             .exp_id = run->exp_id,
@@ -449,7 +446,7 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             .data_digest = run->data_digest,
             .numerics_id = run->numerics,
             .wall_s = seconds,
-            .peak_bytes = (int64_t)usage.ru_maxrss * 1024,
+            .peak_bytes = vt_mem_peak_bytes(),
             .threads = vt_dev_info(run->dev)->threads,
         };
         for (int split = 0; split < VT_SPLIT_COUNT; split++) {

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* Buffers and clocks of the loop. */
@@ -231,18 +230,16 @@ static void print_epoch(vt_run *run, const vt_record_epoch *epoch, bool evaluate
 static void note_perf(vt_run *run, const struct loop *l, double train_s, int64_t eval_images)
 {
     char line[256];
-    struct rusage usage;
     int fd;
     int64_t size;
     vt_error ignored = {0};
-    getrusage(RUSAGE_SELF, &usage);
     int n = snprintf(line, sizeof line,
                      "{\"epoch\":%" PRId64 ",\"train_images_per_s\":%.2f,"
                      "\"eval_images_per_s\":%.2f,\"data_wait_share\":%.5f,"
                      "\"peak_rss_bytes\":%lld}\n",
                      run->state.epoch, (double)l->epoch_images / train_s,
                      l->eval_s > 0 ? (double)eval_images / l->eval_s : 0, l->data_s / train_s,
-                     (long long)usage.ru_maxrss * 1024);
+                     (long long)vt_mem_peak_bytes());
     if (vt_fs_open_update(run->dir.fd, "perf.jsonl", &fd, &size, &ignored) != VT_OK)
         return;
     vt_fs_write_at(fd, "perf.jsonl", size, line, (size_t)n, &ignored);
