@@ -3,62 +3,82 @@
 #include "cli/options.h"
 #include "results/plot.h"
 
+#include <stdio.h>
 #include <string.h>
 
+enum { RUNS_MAX = VT_SETS_MAX };
+
+/* "svg,png" as flags. */
 static vt_status choose_formats(vt_plot_options *plot, const char *formats)
 {
-    char text[64];
-    if (!formats) {
-        plot->svg = plot->png = plot->pdf = true;
-        return VT_OK;
+    struct {
+        const char *name;
+        bool *flag;
+    } known[] = {
+#define X(format) {#format, &plot->format},
+        VT_PLOT_FORMATS(X)
+#undef X
+    };
+    enum { N = sizeof known / sizeof *known };
+    for (const char *word = formats ? formats : "svg,png,pdf";; word++) {
+        size_t size = strcspn(word, ","), i = 0;
+        while (i < N && (strlen(known[i].name) != size || strncmp(known[i].name, word, size) != 0))
+            i++;
+        if (i == N)
+            return vt_usage_error("plot",
+                                  "--format takes svg, png and pdf with commas between, "
+                                  "not '%.*s'",
+                                  (int)size, word);
+        *known[i].flag = true;
+        word += size;
+        if (!*word)
+            return VT_OK;
     }
-    if (strlen(formats) >= sizeof text)
-        return vt_usage_error("plot", "--format takes svg, png and pdf, separated by commas");
-    strcpy(text, formats);
-    for (char *rest = text, *word; (word = strtok_r(rest, ",", &rest));) {
-        if (strcmp(word, "svg") == 0)
-            plot->svg = true;
-        else if (strcmp(word, "png") == 0)
-            plot->png = true;
-        else if (strcmp(word, "pdf") == 0)
-            plot->pdf = true;
-        else
-            return vt_usage_error("plot", "unknown format '%s': svg, png and pdf are there", word);
-    }
-    return VT_OK;
 }
 
 vt_status vt_cmd_plot(int argc, char **argv)
 {
     bool terminal = false;
     const char *formats = NULL;
+    vt_text_values named = {0};
     vt_common_options common = {0};
     const vt_option options[] = {
-        {"format", 0, "LIST", VT_OPTION_TEXT, &formats, "svg, png, pdf, separated by commas (all)"},
-        {"terminal", 0, NULL, VT_OPTION_SWITCH, &terminal, "draw the accuracy with characters"},
+        {"exp", 0, "NAME", VT_OPTION_TEXTS, &named, "the newest run of this experiment"},
+        {"run", 0, "RUN", VT_OPTION_TEXTS, &named, "the same as RUN"},
+        {"format", 0, "LIST", VT_OPTION_TEXT, &formats, "of svg, png, pdf (default: all)"},
+        {"terminal", 0, NULL, VT_OPTION_SWITCH, &terminal,
+         "draw with characters on stdout and write no file"},
         VT_RESULTS_OPTION(common),
         VT_COMMON_OPTIONS(common),
         VT_OPTION_END,
     };
     const vt_usage usage = {
         .verb = "plot",
-        .arguments = "[RUN]",
-        .about = "Draws loss, accuracy and learning rate of every experiment's newest run, and all "
-                 "side by side. RUN: an experiment, a run's folder or id (4 digits or more), last.",
+        .arguments = "[RUN...]",
+        .about =
+            "Draws loss, accuracy and learning rate against the epoch into the folder plots/\n"
+            "of each RUN: a run's folder, an experiment (its newest run), the first 4 or more\n"
+            "digits of a run id, or 'last'. Without RUN: the newest run of every experiment,\n"
+            "and all side by side in results/plots.",
         .options = options,
         .min_arguments = 0,
-        .max_arguments = 1};
+        .max_arguments = RUNS_MAX};
     vt_arguments arguments = {0};
     vt_error err = {0};
     vt_plot_options plot = {0};
+    const char *runs[2 * RUNS_MAX];
     vt_status status = vt_options_parse(&usage, &common, argc, argv, &arguments);
     if (status != VT_OK || common.help)
         return status;
     status = choose_formats(&plot, formats);
     if (status != VT_OK)
         return status;
+    for (int i = 0; i < named.n; i++)
+        runs[plot.n_runs++] = named.v[i];
+    for (int i = 0; i < arguments.n; i++)
+        runs[plot.n_runs++] = arguments.v[i];
+    plot.runs = runs;
     plot.results = common.results ? common.results : "results";
-    plot.only = arguments.n ? arguments.v[0] : NULL;
     plot.terminal = terminal;
     status = vt_plot(&plot, &err);
     if (status != VT_OK)

@@ -138,7 +138,8 @@ static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture
                        .dims = {(hsize_t)n_snapshots},
                        .packed = 2,
                        .units = "1",
-                       .long_name = "attention weights: each query's row sums to 1"};
+                       .long_name =
+                           "attention weights: a query's row sums to 1, a padded one's is 0"};
     for (int i = 0; i < layer->rank; i++)
         d.dims[i + 1] = (hsize_t)layer->shape[i];
     snprintf(group, sizeof group, "/attention/%s", layer->name);

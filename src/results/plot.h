@@ -1,8 +1,10 @@
 /*
- * Figures: the curves of runs, drawn by gnuplot as a process.
+ * Figures: the curves of runs, drawn by gnuplot.
  *
- * Beside each figure stay its data (tab-separated) and the script that drew it, made from the
- * templates below plots/, so that anyone can restyle it: gnuplot NAME.gp.
+ * Beside each figure stay its data (tab-separated) and the script that drew it, put together from
+ * plots/style.gp and plots/panels.gp, so that anyone can restyle it: `gnuplot NAME.gp` draws it
+ * again. The templates are looked for in ./plots, then in the source tree of this program, then in
+ * ../share/vitrine/plots beside its folder.
  */
 #ifndef VT_RESULTS_PLOT_H
 #define VT_RESULTS_PLOT_H
@@ -11,19 +13,23 @@
 
 #include <stdbool.h>
 
+#define VT_PLOT_FORMATS(X) X(svg) X(png) X(pdf)
+
 typedef struct vt_plot_options {
-    const char *results; /* folder of the runs */
-    const char *only;    /* an experiment, a run id (at least 4 hex digits), a run folder or "last";
-                            NULL: the newest run of every experiment, and all side by side */
-    bool svg, png, pdf;  /* formats */
-    bool terminal;       /* draw with characters on stdout instead */
+    const char *results;     /* folder of the runs */
+    const char *const *runs; /* what each means: results/runs.h */
+    int n_runs;              /* 0: the newest run of every experiment, and all side by side */
+    bool svg, png, pdf;      /* formats */
+    bool terminal;           /* draw with characters on stdout; writes no file */
 } vt_plot_options;
 
 /*
- * Draws loss, accuracy and learning rate against epoch, one figure each and one stacked, into the
- * run's folder plots/; with several experiments also results/plots/compare. The paths of the
- * figures go to stdout. VT_ERR_NOINPUT: no such run, or none has a finished epoch. VT_ERR_HELPER:
- * gnuplot is missing or failed; data and scripts are there all the same.
+ * Draws, into the folder plots/ of each run, loss, accuracy and learning_rate against the epoch,
+ * one figure each, and the three above each other as stacked; without named runs also
+ * results/plots/compare, all experiments side by side. The figures' paths go to stdout.
+ *
+ *   VT_ERR_NOINPUT  no such run, no run with a finished epoch, or no templates
+ *   VT_ERR_HELPER   gnuplot is missing or failed; if it is missing, all data and scripts are there
  */
 vt_status vt_plot(const vt_plot_options *options, vt_error *err);
 

@@ -27,52 +27,74 @@ static bool find_program(char path[PATH_MAX])
     return access(path, X_OK) == 0;
 }
 
-static bool ended_well(vt_publisher *publisher, int status)
+static void note_end(vt_publisher *publisher, int how)
 {
     publisher->pid = 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return true;
-    vt_log_write(VT_LOG_WARNING, "vitrine-h5 failed: run.h5 is older than the journal; "
-                                 "`vitrine publish RUN` makes it again");
-    return false;
+    publisher->status = WIFEXITED(how) ? (vt_status)WEXITSTATUS(how) : VT_ERR_HELPER;
+    if (WIFSIGNALED(how))
+        vt_log_write(VT_LOG_WARNING, "vitrine-h5 was ended by signal %d", WTERMSIG(how));
+    if (publisher->status != VT_OK)
+        vt_log_write(VT_LOG_WARNING, "run.h5 is missing, or older than the journal; "
+                                     "`vitrine publish RUN` makes it again");
+}
+
+static int spawn(const char *path, const char *run_path, pid_t *pid)
+{
+    char program[] = "vitrine-h5", option[] = "--parent", parent[32], folder[PATH_MAX];
+    char *const arguments[] = {program, option, parent, folder, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    snprintf(folder, sizeof folder, "%s", run_path);
+    int failed = posix_spawn_file_actions_init(&actions);
+    if (failed)
+        return failed;
+    failed = posix_spawnattr_init(&attributes);
+    if (!failed) {
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP); /* a group of its own */
+        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+        failed = posix_spawn(pid, path, &actions, &attributes, arguments, environ);
+        posix_spawnattr_destroy(&attributes);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return failed;
 }
 
 void vt_publisher_start(vt_publisher *publisher, const char *run_path)
 {
     char path[PATH_MAX];
-    int status;
-    if (publisher->pid) {
-        if (waitpid(publisher->pid, &status, WNOHANG) == 0)
-            return;
-        ended_well(publisher, status);
-    }
-    if (!find_program(path)) {
-        if (!publisher->warned)
-            vt_log_write(VT_LOG_WARNING, "vitrine-h5 is not beside this program: no run.h5");
-        publisher->warned = true;
+    int how, failed = 0;
+    if (publisher->pid && waitpid(publisher->pid, &how, WNOHANG) == 0)
         return;
-    }
-    char program[] = "vitrine-h5", folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", run_path);
-    char *const arguments[] = {program, folder, NULL};
-    posix_spawn_file_actions_t actions; /* stdout is the training's own */
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return;
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&publisher->pid, path, &actions, NULL, arguments, environ) != 0) {
+    vt_phase phase = vt_phase_enter(VT_PHASE_PUBLISH);
+    if (publisher->pid)
+        note_end(publisher, how);
+    bool found = find_program(path);
+    if (found)
+        failed = spawn(path, run_path, &publisher->pid);
+    if (!found || failed) {
         publisher->pid = 0;
-        vt_log_write(VT_LOG_WARNING, "cannot start %s: no run.h5", path);
+        publisher->status = VT_ERR_HELPER;
     }
-    posix_spawn_file_actions_destroy(&actions);
+    if (failed)
+        vt_log_write(VT_LOG_WARNING, "cannot start %s: no run.h5: %s", path, strerror(failed));
+    else if (!found && !publisher->warned)
+        vt_log_write(VT_LOG_WARNING, "vitrine-h5 is not beside this program: no run.h5");
+    publisher->warned |= !found;
+    vt_phase_enter(phase);
 }
 
-bool vt_publisher_wait(vt_publisher *publisher)
+vt_status vt_publisher_wait(vt_publisher *publisher)
 {
-    int status;
-    if (!publisher->pid)
-        return !publisher->warned;
-    while (waitpid(publisher->pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return false;
-    return ended_well(publisher, status);
+    int how;
+    vt_phase phase = vt_phase_enter(VT_PHASE_PUBLISH);
+    while (publisher->pid) {
+        if (waitpid(publisher->pid, &how, 0) == publisher->pid)
+            note_end(publisher, how);
+        else if (errno != EINTR)
+            publisher->pid = 0;
+    }
+    vt_phase_enter(phase);
+    return publisher->status;
 }
