@@ -178,10 +178,13 @@ format: ## bring the C sources into the format that lint asks for
 install: all ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(programs) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/share/vitrine/plots
+	install -m 644 plots/*.gp $(DESTDIR)$(PREFIX)/share/vitrine/plots
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(programs)))
+	rm -rf $(DESTDIR)$(PREFIX)/share/vitrine
 
 .PHONY: clean
 clean: ## remove what was built (runs under results/ stay)

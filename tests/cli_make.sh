@@ -33,7 +33,8 @@ says() {
 unset MAKEFLAGS MFLAGS MAKELEVEL MODE
 cp -r Makefile scripts "$tree"
 cd "$tree" || exit 1
-mkdir -p src/base src/cli src/h5 tests experiments/base experiments/quick
+mkdir -p src/base src/cli src/h5 tests plots experiments/base experiments/quick
+touch plots/style.gp
 cp "$root"/src/base/version.[ch] src/base
 cat >src/cli/main.c <<'END'
 #include "base/version.h"
@@ -150,7 +151,8 @@ check "stray files named like targets do no harm" \
 for target in $(sed -n 's/^\.PHONY: //p' Makefile); do [[ -f $target ]] && rm "$target"; done
 run make install DESTDIR="$tree/stage" PREFIX=/opt/v
 check "make install honours PREFIX and DESTDIR" \
-    test "$rc" = 0 -a -x stage/opt/v/bin/vitrine -a -x stage/opt/v/bin/vitrine-h5 -a ! -h stage/opt/v/bin/vitrine
+    test "$rc" = 0 -a -x stage/opt/v/bin/vitrine -a -x stage/opt/v/bin/vitrine-h5 -a ! -h stage/opt/v/bin/vitrine \
+    -a -f stage/opt/v/share/vitrine/plots/style.gp
 run make uninstall DESTDIR="$tree/stage" PREFIX=/opt/v
 check "make uninstall removes what install put there" \
     test "$rc" = 0 -a -z "$(find stage -type f)"
