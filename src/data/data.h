@@ -20,6 +20,7 @@
 #include "base/pool.h"
 #include "base/status.h"
 #include "data/augment.h"
+#include "data/image.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -102,5 +103,14 @@ void vt_sampler_order(const vt_data *data, vt_part part, bool shuffle, uint64_t 
  */
 void vt_batch_load(const vt_data *data, vt_pool *pool, vt_part part, bool augment, uint64_t seed,
                    int64_t epoch, const uint32_t *items, int64_t n, float *images, int32_t *labels);
+
+/*
+ * Makes one picture of any size look like the test part's images: the request's test transforms
+ * (its seed, epoch 0, image 0 where one of them draws), then, if they do not bring it to side x
+ * side pixels, a resize of both sides to that, then the normalisation. out (side, side, 3).
+ * VT_ERR_NOMEM.
+ */
+vt_status vt_data_prepare(const vt_data_request *request, int64_t side, const vt_image *image,
+                          float *out, vt_error *err);
 
 #endif
