@@ -21,9 +21,8 @@
 
 enum { SUMMARY_CAP = 1 << 20 };
 
-static vt_status open_data(vt_run *run, vt_error *err)
+vt_data_request vt_run_data_request(const vt_config *c)
 {
-    const vt_config *c = run->config;
     vt_data_request request = {
         .name = vt_config_word("data.name", c->data_name),
         .dir = c->data_dir,
@@ -33,9 +32,20 @@ static vt_status open_data(vt_run *run, vt_error *err)
         .limit_test = c->data_limit_test,
         .train = c->data_train,
         .test = c->data_test,
+        .coarse = c->data_labels == VT_LABELS_COARSE,
+        .test_share = c->data_test_share,
+        .max_bad = c->data_max_bad,
     };
+    if (c->data_name == VT_DATA_FOLDER)
+        request.classes = c->model_classes;
     memcpy(request.mean, c->data_normalise.mean, sizeof request.mean);
     memcpy(request.std, c->data_normalise.std, sizeof request.std);
+    return request;
+}
+
+static vt_status open_data(vt_run *run, vt_error *err)
+{
+    vt_data_request request = vt_run_data_request(run->config);
     vt_status status = vt_data_open(&run->data, &request, vt_dev_pool(run->dev), err);
     if (status != VT_OK)
         return status;
