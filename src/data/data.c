@@ -172,8 +172,10 @@ static void digest(vt_data *data)
     if (data->photos)
         add_photos(data, &hash);
     else if (data->info.n_files == 0) {
-        for (int64_t i = 0; i < data->n_images; i++)
-            vt_sha256_add(&hash, &(uint8_t){(uint8_t)data->labels[i]}, 1);
+        for (int64_t i = 0; i < data->n_images; i++) {
+            uint8_t label = (uint8_t)data->labels[i];
+            vt_sha256_add(&hash, &label, 1);
+        }
         vt_sha256_add(&hash, data->images, data->images_size);
     }
     for (int part = 0; part < VT_PART_COUNT; part++) {
