@@ -16,13 +16,13 @@ static void gelu_is_accurate_over_a_fine_grid(void **state)
         one[i] = 1;
     }
     for (int k = 0; k < 2; k++) {
-        vt_gelu_form form = k ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+        vt_activation_kind kind = k ? VT_ACT_GELU_TANH : VT_ACT_GELU;
         double worst = 0, worst_slope = 0;
-        r.k->gelu_fwd(r.dev, buf(y), buf(x), N, form);
-        r.k->gelu_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, form);
+        r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
+        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
-            worst = fmax(worst, fabs(y[i] - gelu_of(x[i], form)) / fmax(1, fabs(x[i])));
-            worst_slope = fmax(worst_slope, fabs(dx[i] - gelu_slope(x[i], form)));
+            worst = fmax(worst, fabs(y[i] - gelu_of(x[i], kind)) / fmax(1, fabs(x[i])));
+            worst_slope = fmax(worst_slope, fabs(dx[i] - gelu_slope(x[i], kind)));
         }
         print_message("gelu %s: error %.2g max(1, |x|), of the slope %.2g\n", FORM_NAMES[k], worst,
                       worst_slope);
@@ -44,12 +44,12 @@ static void nan_is_never_hidden(void **state)
     (void)state;
     x[3] = x[20] = x[47] = NAN;
     for (int form = 0; form < 2; form++) {
-        vt_gelu_form f = form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+        vt_activation_kind f = form ? VT_ACT_GELU_TANH : VT_ACT_GELU;
         for (int backward = 0; backward < 2; backward++) {
             if (backward)
-                r.k->gelu_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
+                r.k->activation_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
             else
-                r.k->gelu_fwd(r.dev, buf(y), buf(x), 48, f);
+                r.k->activation_fwd(r.dev, buf(y), buf(x), 48, f);
             for (int i = 0; i < 48; i++)
                 assert_int_equal(isnan(y[i]) != 0, i == 3 || i == 20 || i == 47);
         }
@@ -183,7 +183,7 @@ static void kernels_allocate_nothing(void **state)
     r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
     r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
                        ROWS, 48, small + N);
-    r.k->gelu_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_GELU_FORM_ERF);
+    r.k->activation_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_ACT_GELU);
     r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
     r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
     r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);

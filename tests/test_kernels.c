@@ -107,21 +107,21 @@ static void run_layernorm(struct run *r)
 
 static void run_gelu(struct run *r)
 {
-    const vt_gelu_form forms[] = {VT_GELU_FORM_ERF, VT_GELU_FORM_TANH};
+    const vt_activation_kind kinds[] = {VT_ACT_GELU, VT_ACT_GELU_TANH};
     const int64_t sizes[] = {1, 17, 48, 16384 + 33};
     for (int k = 0; k < 8; k++) {
-        vt_gelu_form form = forms[k % 2];
+        vt_activation_kind kind = kinds[k % 2];
         int64_t n = sizes[k / 2];
         float *x = new_array(r, n, false), *dy = input(r, n), *old_dx;
         float *y = output(r, n), *dx = output(r, n), *added = sum_output(r, n, &old_dx);
         fill_normal(r, x, n, 3, 0);
-        r->k->gelu_fwd(r->dev, buf(y), buf(x), n, form);
-        r->k->gelu_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, form);
-        r->k->gelu_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, form);
+        r->k->activation_fwd(r->dev, buf(y), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, kind);
         for (int64_t i = 0; r->check && i < n; i++) {
             /* the bounds of the grid test below */
-            double want = dy[i] * gelu_slope(x[i], form), bound = 10 * U * fabs(dy[i]);
-            check_value("y", i, y[i], gelu_of(x[i], form), 3 * U * fmax(1, fabs(x[i])));
+            double want = dy[i] * gelu_slope(x[i], kind), bound = 10 * U * fabs(dy[i]);
+            check_value("y", i, y[i], gelu_of(x[i], kind), 3 * U * fmax(1, fabs(x[i])));
             check_value("dx", i, dx[i], want, bound);
             check_value("added dx", i, added[i], old_dx[i] + want,
                         bound + U * fabs(old_dx[i] + want));

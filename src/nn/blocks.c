@@ -130,11 +130,11 @@ static vt_node *mlp(vt_graph *g, const char *name, const vt_config *config, vt_n
 {
     int64_t dim = vt_shape_last(x->shape),
             hidden = (int64_t)((double)dim * config->model_mlp_ratio);
-    vt_gelu_form form = config->model_gelu == VT_GELU_TANH ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+    vt_activation_kind kind = config->model_gelu == VT_GELU_TANH ? VT_ACT_GELU_TANH : VT_ACT_GELU;
     vt_node *y = vt_layer_linear(g, vt_name(g, "%s.fc1", name), x, hidden, true, init->fc1);
     if (!y)
         return NULL;
-    y = vt_gelu(g, vt_name(g, "%s.act", name), y, form);
+    y = vt_activation(g, vt_name(g, "%s.act", name), y, kind);
     y = y ? vt_dropout(g, vt_name(g, "%s.drop1", name), y, config->model_mlp_drop) : NULL;
     y = vt_layer_linear(g, vt_name(g, "%s.fc2", name), y, dim, true, init->fc2);
     return y ? vt_dropout(g, vt_name(g, "%s.drop2", name), y, config->model_mlp_drop) : NULL;

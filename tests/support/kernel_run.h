@@ -139,17 +139,17 @@ static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},
                              .clip = 0.75f};
 
 /* GELU and its slope in double, with the C library's functions. */
-static inline double gelu_of(double x, vt_gelu_form form)
+static inline double gelu_of(double x, vt_activation_kind kind)
 {
-    if (form == VT_GELU_FORM_ERF)
+    if (kind == VT_ACT_GELU)
         return x / 2 * erfc(-x * M_SQRT1_2);
     double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
     return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
 }
 
-static inline double gelu_slope(double x, vt_gelu_form form)
+static inline double gelu_slope(double x, vt_activation_kind kind)
 {
-    if (form == VT_GELU_FORM_ERF)
+    if (kind == VT_ACT_GELU)
         return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
     double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
     return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);

@@ -76,8 +76,8 @@ static vt_node *build_gelu(vt_trial *t, bool outputs)
 {
     (void)outputs;
     bool tanh_form = strcmp(t->fixture->name, "gelu_tanh") == 0;
-    return vt_gelu(t->net->graph, "op", matrix(t, "x"),
-                   tanh_form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF);
+    return vt_activation(t->net->graph, "op", matrix(t, "x"),
+                         tanh_form ? VT_ACT_GELU_TANH : VT_ACT_GELU);
 }
 
 static vt_node *build_cross_entropy(vt_trial *t, bool outputs)

@@ -1,9 +1,9 @@
 #include "kernels/cpu/rows.h"
 
-struct gelu {
+struct activation {
     float *out; /* y, or dx */
     const float *dy, *x;
-    vt_gelu_form form;
+    vt_activation_kind kind;
     bool write;
 };
 
@@ -30,11 +30,11 @@ VT_INLINE vt_lanes tanh_of_cubic(vt_lanes x, vt_lanes square)
 
 static void forward_part(void *arg, int64_t first, int64_t last, int worker)
 {
-    const struct gelu *a = arg;
+    const struct activation *a = arg;
     (void)worker;
     for (int64_t i = first; i < last; i += VT_LANES) {
         vt_lanes x = vload_upto(a->x + i, last - i), cdf;
-        if (a->form == VT_GELU_FORM_ERF)
+        if (a->kind == VT_ACT_GELU)
             cdf = erf_cdf(x);
         else
             cdf = half_plus_half(tanh_of_cubic(x, vmul(x, x)));
@@ -42,9 +42,9 @@ static void forward_part(void *arg, int64_t first, int64_t last, int worker)
     }
 }
 
-void VT_CPU(gelu_fwd)(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_gelu_form form)
+void VT_CPU(activation_fwd)(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_activation_kind kind)
 {
-    struct gelu a = {.out = vt_floats(y), .x = vt_floats(x), .form = form};
+    struct activation a = {.out = vt_floats(y), .x = vt_floats(x), .kind = kind};
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, forward_part, &a);
 }
 
@@ -65,19 +65,19 @@ VT_INLINE vt_lanes tanh_slope(vt_lanes x)
 
 static void backward_part(void *arg, int64_t first, int64_t last, int worker)
 {
-    const struct gelu *a = arg;
+    const struct activation *a = arg;
     (void)worker;
     for (int64_t i = first; i < last; i += VT_LANES) {
         int64_t left = last - i;
         vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
-        vt_lanes slope = a->form == VT_GELU_FORM_ERF ? erf_slope(x) : tanh_slope(x);
+        vt_lanes slope = a->kind == VT_ACT_GELU ? erf_slope(x) : tanh_slope(x);
         vgive_upto(a->out + i, a->write, vmul(dy, slope), left);
     }
 }
 
-void VT_CPU(gelu_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
-                      vt_gelu_form form)
+void VT_CPU(activation_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
+                            vt_activation_kind kind)
 {
-    struct gelu a = {vt_floats(dx), vt_floats(dy), vt_floats(x), form, write};
+    struct activation a = {vt_floats(dx), vt_floats(dy), vt_floats(x), kind, write};
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, backward_part, &a);
 }
