@@ -355,8 +355,8 @@ static void batch_norms_carry_their_count(void **state)
     float floats[96] = {0};
     (void)state;
     vt_graph_param(graph, "bn.weight", vt_shape_of(1, &two), VT_ROLE_NORM, zero);
-    vt_graph_param(graph, "bn.running_mean", vt_shape_of(1, &two), VT_ROLE_NORM, zero);
-    vt_graph_param(graph, "bn.running_var", vt_shape_of(1, &two), VT_ROLE_NORM, zero);
+    vt_graph_param(graph, "bn.running_mean", vt_shape_of(1, &two), VT_ROLE_BUFFER, zero);
+    vt_graph_param(graph, "bn.running_var", vt_shape_of(1, &two), VT_ROLE_BUFFER, zero);
     vt_params_layout(params, 0, NULL, 0);
     assert_true(params->n_floats <= 96);
     expect_ok(vt_weights_list(&list, params, VT_WEIGHTS_SAVED, floats, &batches, &err), &err);
