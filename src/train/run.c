@@ -21,9 +21,8 @@
 
 enum { SUMMARY_CAP = 1 << 20 };
 
-static vt_status open_data(vt_run *run, vt_error *err)
+vt_data_request vt_run_data_request(const vt_config *c)
 {
-    const vt_config *c = run->config;
     vt_data_request request = {
         .name = vt_config_word("data.name", c->data_name),
         .dir = c->data_dir,
@@ -36,6 +35,12 @@ static vt_status open_data(vt_run *run, vt_error *err)
     };
     memcpy(request.mean, c->data_normalise.mean, sizeof request.mean);
     memcpy(request.std, c->data_normalise.std, sizeof request.std);
+    return request;
+}
+
+static vt_status open_data(vt_run *run, vt_error *err)
+{
+    vt_data_request request = vt_run_data_request(run->config);
     vt_status status = vt_data_open(&run->data, &request, vt_dev_pool(run->dev), err);
     if (status != VT_OK)
         return status;
@@ -309,7 +314,8 @@ static vt_status restore(vt_run *run, const vt_checkpoint_file *file, vt_error *
     vt_status status = check_identity(run, file, err);
     vt_dev_read(run->dev, floats, run->engine.memory.weights, bytes); /* fixed tables stay */
     if (status == VT_OK)
-        status = vt_weights_restore(params, vt_checkpoint_weights(file), "the checkpoint", floats, err);
+        status =
+            vt_weights_restore(params, vt_checkpoint_weights(file), "the checkpoint", floats, err);
     if (status == VT_OK)
         vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
     for (int i = 0; i < n && status == VT_OK; i++) {
