@@ -27,10 +27,11 @@ do for [f in formats] {
         data skip 1 using (x($0) + image / 2.0):(row($0)):\
             (two_lines ? strcol(4) . "," : sprintf("%s, (%s)", strcol(4), strcol(3))):\
             (ink(strcol(4), strcol(3))) with labels font "Sans,8" textcolor rgb variable, \
-        data skip 1 using (x($0) + image / 2.0):(two_lines ? row($0) + line : NaN):\
+        for [k = 1:two_lines] data skip 1 using (x($0) + image / 2.0):(row($0) + line):\
             (sprintf("(%s)", strcol(3))):(ink(strcol(4), strcol(3))) \
             with labels font "Sans,8" textcolor rgb variable, \
-        data skip 1 using (x($0) + image / 2.0):(probability ? row($0) + line * (1 + two_lines) : NaN):\
+        for [k = 1:probability] data skip 1 \
+            using (x($0) + image / 2.0):(row($0) + line * (1 + two_lines)):\
             (sprintf("%.1f %%  #%s", 100 * $5, strcol(1))) \
             with labels font "Sans,7" textcolor rgb "#666666"
     unset output

@@ -22,14 +22,6 @@ struct request {
     vt_common_options common;
 };
 
-static vt_confusion confusion_of(const vt_assessment *a)
-{
-    const vt_record_eval *record = a->evaluator.record;
-    return (vt_confusion){.classes = record->classes,
-                          .names = vt_trained_classes(&a->trained),
-                          .count = (const int64_t *)(record + 1)};
-}
-
 static const char *recorded_word(vt_recorded recorded)
 {
     return recorded == VT_RECORDED_SAME ? "same" : recorded == VT_RECORDED_OTHER ? "other" : "none";
@@ -58,7 +50,7 @@ static void print_text(const vt_assessment *a)
 {
     const vt_trained *t = &a->trained;
     const vt_record_eval *e = a->evaluator.record;
-    const vt_confusion c = confusion_of(a);
+    const vt_confusion *c = &a->confusion;
     const char *part = a->part == VT_PART_VAL ? "validation" : "test";
     printf("run      %s  %s  %.4s weights", t->history.info.run_id, t->history.info.exp_name,
            t->file);
@@ -67,19 +59,18 @@ static void print_text(const vt_assessment *a)
     printf("\ndata     %s %.12s\n", a->info->name, a->info->digest);
     printf("Accuracy of the network on the %" PRId64 " %s images: %.2f %%\n", e->images, part,
            100 * e->top1);
-    for (int64_t i = 0; i < c.classes; i++) {
-        int64_t total = vt_confusion_total(&c, i);
-        if (total)
-            printf("Accuracy of %s : %.2f %%\n", c.names[i],
-                   100.0 * (double)c.count[i * c.classes + i] / (double)total);
+    for (int64_t i = 0; i < e->classes; i++) {
+        if (a->total[i])
+            printf("Accuracy of %s : %.2f %%\n", c->names[i],
+                   100.0 * (double)a->right[i] / (double)a->total[i]);
         else
-            printf("Accuracy of %s : no image\n", c.names[i]);
+            printf("Accuracy of %s : no image\n", c->names[i]);
     }
     printf("loss     %.6f  top5 %.2f %%  calibration error %.4f\n", e->loss, 100 * e->top5, e->ece);
     print_recorded(a);
-    if (c.classes <= TABLE_MAX) {
+    if (c->classes <= TABLE_MAX) {
         vt_text table = {0};
-        vt_confusion_print(&c, &table);
+        vt_confusion_print(c, &table);
         printf("\n%s\n", table.data ? table.data : "");
         vt_text_release(&table);
     }
@@ -88,23 +79,23 @@ static void print_text(const vt_assessment *a)
 
 /* JSON. */
 
-static json_t *pack_classes(const vt_confusion *c)
+static json_t *pack_classes(const vt_assessment *a)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < c->classes; i++) {
-        int64_t total = vt_confusion_total(c, i), right = c->count[i * c->classes + i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:I, s:I, s:o}", "name", c->names[i], "images",
-                            (json_int_t)total, "right", (json_int_t)right, "top1",
-                            total ? vt_json_real((double)right / (double)total) : json_null()));
+    for (int64_t i = 0; i < a->confusion.classes; i++) {
+        double top1 = (double)a->right[i] / (double)a->total[i];
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o}", "name", a->confusion.names[i],
+                                              "images", (json_int_t)a->total[i], "right",
+                                              (json_int_t)a->right[i], "top1",
+                                              a->total[i] ? vt_json_real(top1) : json_null()));
     }
     return list;
 }
 
 static json_t *pack_counts(const vt_confusion *c)
 {
-    json_t *rows = json_array();
-    for (int64_t i = 0; i < c->classes; i++) {
+    json_t *rows = c->count ? json_array() : json_null();
+    for (int64_t i = 0; c->count && i < c->classes; i++) {
         json_t *row = json_array();
         for (int64_t j = 0; j < c->classes; j++)
             json_array_append_new(row, json_integer(c->count[i * c->classes + j]));
@@ -115,20 +106,15 @@ static json_t *pack_counts(const vt_confusion *c)
 
 static vt_status print_json(const vt_assessment *a, vt_error *err)
 {
-    const vt_trained *t = &a->trained;
     const vt_record_eval *e = a->evaluator.record;
-    const vt_confusion c = confusion_of(a);
     vt_text text = {0};
-    json_t *weights = json_pack("{s:s, s:s, s:o, s:o}", "file", t->file, "sha256", t->sha256,
-                                "epoch", t->epoch < 0 ? json_null() : json_integer(t->epoch),
-                                "step", t->step < 0 ? json_null() : json_integer(t->step));
     json_t *root = json_pack(
-        "{s:s, s:s, s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "run_id",
-        t->history.info.run_id, "experiment", t->history.info.exp_name, "weights", weights, "data",
-        a->info->name, "data_digest", a->info->digest, "part", vt_part_name(a->part), "images",
-        (json_int_t)e->images, "loss", vt_json_real(e->loss), "top1", vt_json_real(e->top1), "top5",
-        vt_json_real(e->top5), "ece", vt_json_real(e->ece), "recorded", recorded_word(a->recorded),
-        "classes", pack_classes(&c), "confusion", pack_counts(&c), "samples",
+        "{s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "weights",
+        vt_trained_json(&a->trained), "data", a->info->name, "data_digest", a->info->digest, "part",
+        vt_part_name(a->part), "images", (json_int_t)e->images, "loss", vt_json_real(e->loss),
+        "top1", vt_json_real(e->top1), "top5", vt_json_real(e->top5), "ece", vt_json_real(e->ece),
+        "recorded", recorded_word(a->recorded), "classes", pack_classes(a), "confusion",
+        pack_counts(&a->confusion), "samples",
         json_pack("{s:I, s:I}", "images", (json_int_t)a->samples, "right",
                   (json_int_t)a->samples_right));
     vt_status status = vt_json_print(&text, root, err);
@@ -145,11 +131,13 @@ static vt_status write_csv(const vt_assessment *a, const char *path, vt_error *e
     char folder[PATH_MAX];
     vt_text text = {0};
     int fd = -1;
-    const vt_confusion c = confusion_of(a);
     const char *slash = strrchr(path, '/');
+    if (!a->confusion.count)
+        return vt_fail(err, VT_ERR_DATA, "%s: no confusion matrix is kept for %" PRId64 " classes",
+                       path, a->confusion.classes);
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
              slash ? path : ".");
-    vt_confusion_csv(&c, &text);
+    vt_confusion_csv(&a->confusion, &text);
     vt_status status = vt_fs_open_dir(AT_FDCWD, folder, &fd, err);
     if (status == VT_OK)
         status = vt_draw_publish(fd, slash ? slash + 1 : path, &text, err);

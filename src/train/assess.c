@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "results/confusion.h"
 #include "train/progress.h"
 #include "train/run.h"
 
@@ -47,6 +46,29 @@ static bool tick(void *arg, int64_t done, int64_t total)
     return false;
 }
 
+/* What follows from the predictions. */
+static vt_status count(vt_assessment *a, vt_error *err)
+{
+    const vt_evaluator *e = &a->evaluator;
+    int64_t n = e->record->images;
+    a->wrong = vt_calloc((size_t)n + 1, sizeof *a->wrong);
+    a->total = vt_calloc((size_t)e->classes, sizeof *a->total);
+    a->right = vt_calloc((size_t)e->classes, sizeof *a->right);
+    if (!a->wrong || !a->total || !a->right)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for lists of images");
+    a->samples = n < VT_ASSESS_SAMPLES ? n : VT_ASSESS_SAMPLES;
+    for (int64_t i = 0; i < n; i++) {
+        bool right = e->pred[i] == e->label[i];
+        a->total[e->label[i]]++;
+        a->right[e->label[i]] += right;
+        a->samples_right += right && i < a->samples;
+    }
+    a->confusion = (vt_confusion){.classes = e->classes, .names = vt_trained_classes(&a->trained)};
+    if (e->record_bytes > sizeof *e->record)
+        a->confusion.count = (const int64_t *)(e->record + 1);
+    return vt_review_wrong(e, a->wrong, &a->n_wrong, err);
+}
+
 static vt_status evaluate(vt_assessment *a, bool quiet, vt_error *err)
 {
     vt_trained *t = &a->trained;
@@ -56,15 +78,9 @@ static vt_status evaluate(vt_assessment *a, bool quiet, vt_error *err)
     vt_evaluator_run(e, a->part, t->epoch < 0 ? 0 : t->epoch, t->step < 0 ? 0 : t->step, tick,
                      &watch);
     vt_progress_clear(&watch.progress);
-    a->wrong = vt_calloc((size_t)e->record->images + 1, sizeof *a->wrong);
-    if (!a->wrong)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for a list of images");
-    vt_status status = vt_review_wrong(e, a->wrong, &a->n_wrong, err);
+    vt_status status = count(a, err);
     if (status == VT_OK)
         status = vt_review_recorded(e, t->fd, &a->recorded, &a->recorded_eval, err);
-    a->samples = e->record->images < VT_ASSESS_SAMPLES ? e->record->images : VT_ASSESS_SAMPLES;
-    for (int64_t i = 0; i < a->samples; i++)
-        a->samples_right += e->pred[i] == e->label[i];
     return status;
 }
 
@@ -98,6 +114,8 @@ vt_status vt_assess(vt_assessment *a, const vt_trained_request *request, vt_part
 void vt_assess_release(vt_assessment *a)
 {
     vt_free(a->wrong);
+    vt_free(a->total);
+    vt_free(a->right);
     vt_evaluator_release(&a->evaluator);
     vt_data_free(a->data);
     vt_trained_release(&a->trained);
@@ -192,14 +210,13 @@ vt_status vt_assess_draw(const vt_assessment *a, vt_drawer *drawer, int dir_fd, 
                          const char *suffix, vt_error *err)
 {
     const vt_record_eval *record = a->evaluator.record;
-    const vt_confusion confusion = {.classes = record->classes,
-                                    .names = vt_trained_classes(&a->trained),
-                                    .count = (const int64_t *)(record + 1)};
     char name[FIGURE_NAME], what[64], title[TITLE];
     snprintf(name, sizeof name, "confusion%s", suffix);
     snprintf(what, sizeof what, "%.2f %% of %" PRId64 " right", 100 * record->top1, record->images);
     describe(a, what, title);
-    vt_status status = vt_confusion_draw(drawer, dir_fd, folder, name, title, &confusion, err);
+    vt_status status = VT_OK;
+    if (a->confusion.count)
+        status = vt_confusion_draw(drawer, dir_fd, folder, name, title, &a->confusion, err);
     if (status == VT_OK)
         status = draw_samples(a, drawer, dir_fd, folder, suffix, err);
     if (status == VT_OK)

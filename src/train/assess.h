@@ -4,7 +4,7 @@
 #ifndef VT_TRAIN_ASSESS_H
 #define VT_TRAIN_ASSESS_H
 
-#include "results/draw.h"
+#include "results/confusion.h"
 #include "train/review.h"
 #include "train/trained.h"
 
@@ -14,6 +14,8 @@ typedef struct vt_assessment {
     vt_data *data;
     const vt_data_info *info;
     vt_evaluator evaluator;         /* of all images of the part: record, logits, predictions */
+    vt_confusion confusion;         /* its count is NULL if there are too many classes to keep it */
+    int64_t *total, *right;         /* images of each class, and those that were recognised */
     vt_recorded recorded;           /* is it what the run's journal says? */
     vt_record_eval recorded_eval;   /* ... which is this */
     int64_t *wrong, n_wrong;        /* places of the wrong images, the surest first */

@@ -129,6 +129,15 @@ void vt_trained_release(vt_trained *t)
     vt_fs_close(&t->fd);
 }
 
+json_t *vt_trained_json(const vt_trained *t)
+{
+    const vt_runinfo *info = &t->history.info;
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "run_id", info->run_id, "experiment",
+                     info->exp_name, "file", t->file, "sha256", t->sha256, "epoch",
+                     t->epoch < 0 ? json_null() : json_integer(t->epoch), "step",
+                     t->step < 0 ? json_null() : json_integer(t->step));
+}
+
 const char *const *vt_trained_classes(const vt_trained *t)
 {
     return t->history.info.class_names;

@@ -10,6 +10,7 @@
 
 #include "data/data.h"
 #include "results/history.h"
+#include "results/json.h"
 #include "results/runs.h"
 #include "train/engine.h"
 
@@ -46,6 +47,8 @@ vt_status vt_trained_read(vt_trained *t, float *floats, vt_error *err);
 vt_status vt_trained_load(vt_trained *t, vt_error *err);
 void vt_trained_release(vt_trained *t);
 
+/* Which weights these are: {"run_id", "experiment", "file", "sha256", "epoch", "step"}. */
+json_t *vt_trained_json(const vt_trained *t);
 /* The class names, one for each output of the head. */
 const char *const *vt_trained_classes(const vt_trained *t);
 
