@@ -2,7 +2,8 @@
 # the row, and at the right the share on the diagonal, which is the class's accuracy.
 unset grid
 unset colorbox
-set palette defined (0 "#ffffff", 0.15 "#d3e1f0", 0.5 "#6f9fd0", 1 "#08306b")
+set palette defined (0 "#ffffff", 0.01 "#e6f0fa", 0.15 "#c2d8ee", \
+    0.5 "#6f9fd0", 1 "#08306b")
 set cbrange [0:1]
 set xrange [-0.5 : classes - 0.5]
 set yrange [classes - 0.5 : -0.5]
@@ -27,6 +28,7 @@ set label 102 "true" at screen 0.17 / width, screen (bottom + side / 2) / height
     rotate by 90 textcolor rgb "#444444"
 
 ink(share) = share > 0.5 ? 0xffffff : share > 0 ? 0x222222 : 0xc0c0c0
+percent = counted ? "%.1f %%" : "%.0f %%"
 
 do for [f in formats] {
     eval terminal_of(f)
@@ -35,15 +37,10 @@ do for [f in formats] {
     set rmargin at screen (left + side) / width
     set bmargin at screen bottom / height
     set tmargin at screen (bottom + side) / height
-    if (counted) {
-        plot data skip 1 using 2:1:6 with image pixels, \
-            data skip 1 using 2:1:5:(ink($6)) with labels textcolor rgb variable, \
-            data skip 1 using (classes - 0.5):($1 == $2 ? $1 : NaN):(sprintf("%.1f %%", 100 * $6)) \
-                with labels left offset character 0.7, 0
-    } else {
-        plot data skip 1 using 2:1:6 with image pixels, \
-            data skip 1 using (classes - 0.5):(named && $1 == $2 ? $1 : NaN):(sprintf("%.0f %%", 100 * $6)) \
-                with labels left offset character 0.7, 0
-    }
+    plot data skip 1 using 2:1:6 with image pixels, \
+        for [k = 1:counted] data skip 1 using 2:1:5:(ink($6)) with labels textcolor rgb variable, \
+        for [k = 1:named] data skip 1 \
+            using (classes - 0.5):($1 == $2 ? $1 : NaN):(sprintf(percent, 100 * $6)) \
+            with labels left offset character 0.7, 0
     unset output
 }

@@ -141,7 +141,7 @@ static void print_numbers(const vt_drawer *drawer, const char *name, const char 
     char formats[VT_FORMATS_TEXT];
     bool named = c->classes <= NAMED_MAX, counted = c->classes <= COUNTED_MAX;
     double cell = counted ? 0.42 : named ? 0.2 : 5.0 / (double)c->classes;
-    double side = cell * (double)c->classes, names = named ? CHARACTER * widest(c) + 0.1 : 0.35;
+    double side = cell * (double)c->classes, names = named ? CHARACTER * widest(c) + 0.15 : 0.35;
     double left = MARGIN + names + AXIS_NAME, bottom = names + AXIS_NAME;
     double width = left + side + (named ? SHARE : MARGIN);
     double least = MARGIN + CHARACTER * width_of(title);
@@ -166,6 +166,7 @@ vt_status vt_confusion_draw(vt_drawer *drawer, int dir_fd, const char *folder, c
                             const char *title, const vt_confusion *c, vt_error *err)
 {
     vt_text data = {0}, numbers = {0}, templates = {0};
+    VT_ASSERT(c->classes <= VT_CONFUSION_DRAWN_MAX);
     char file[VT_NAME_MAX];
     snprintf(file, sizeof file, "%s.tsv", name);
     print_data(c, &data);

@@ -215,7 +215,10 @@ vt_status vt_assess_draw(const vt_assessment *a, vt_drawer *drawer, int dir_fd, 
     snprintf(what, sizeof what, "%.2f %% of %" PRId64 " right", 100 * record->top1, record->images);
     describe(a, what, title);
     vt_status status = VT_OK;
-    if (a->confusion.count)
+    if (a->confusion.classes > VT_CONFUSION_DRAWN_MAX)
+        vt_log_write(VT_LOG_INFO, "a confusion matrix of more than %d classes is not drawn",
+                     VT_CONFUSION_DRAWN_MAX);
+    else if (a->confusion.count)
         status = vt_confusion_draw(drawer, dir_fd, folder, name, title, &a->confusion, err);
     if (status == VT_OK)
         status = draw_samples(a, drawer, dir_fd, folder, suffix, err);
