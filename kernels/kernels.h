@@ -196,7 +196,8 @@ size_t vt_dwconv_scratch(const vt_conv_sizes *sizes);
  * y = (x - mean) * rstd * w + b, rstd = 1/sqrt(var + eps).
  * training: mean and (biased) var of the rows; running_mean and running_var (cols) move by
  * `momentum` towards the mean and the unbiased var (the biased one if rows = 1). Else mean and var
- * are the running ones. mean, rstd (cols) are outputs in both.
+ * are the running ones. mean, rstd (cols) are outputs in both, in double: where a mean is large
+ * beside its deviation, its rounding to float would show in every xhat.
  * scratch: vt_batchnorm_scratch(rows, cols) bytes in both passes.
  */
 typedef struct vt_batchnorm_sizes {
@@ -204,13 +205,13 @@ typedef struct vt_batchnorm_sizes {
     float eps, momentum;
     bool training;
 } vt_batchnorm_sizes;
-typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, float *mean, float *rstd, float *running_mean,
-                                 float *running_var, vt_buf x, const float *w, const float *b,
-                                 const vt_batchnorm_sizes *sizes, void *scratch);
+typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd,
+                                 float *running_mean, float *running_var, vt_buf x, const float *w,
+                                 const float *b, const vt_batchnorm_sizes *sizes, void *scratch);
 /* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. Without `training` mean
  * and rstd are constants. */
 typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                                 vt_buf x, const float *w, const float *mean, const float *rstd,
+                                 vt_buf x, const float *w, const double *mean, const double *rstd,
                                  const vt_batchnorm_sizes *sizes, void *scratch);
 size_t vt_batchnorm_scratch(int64_t rows, int64_t cols);
 
@@ -344,6 +345,16 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(merge_bwd)                                                                                   \
     X(tokens_fwd)                                                                                  \
     X(tokens_bwd)                                                                                  \
+    X(batchnorm_fwd)                                                                               \
+    X(batchnorm_bwd)                                                                               \
+    X(pooling_fwd)                                                                                 \
+    X(pooling_bwd)                                                                                 \
+    X(resize_fwd)                                                                                  \
+    X(resize_bwd)                                                                                  \
+    X(concat_fwd)                                                                                  \
+    X(concat_bwd)                                                                                  \
+    X(sequence_pool_fwd)                                                                           \
+    X(sequence_pool_bwd)                                                                           \
     X(mean_tokens_fwd)                                                                             \
     X(mean_tokens_bwd)                                                                             \
     X(first_token_fwd)                                                                             \
