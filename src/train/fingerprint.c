@@ -18,15 +18,15 @@ static vt_node *build(vt_graph *g, vt_node *images)
     vt_layer_init init = vt_init_normal(0.2);
     vt_config config = {.model_qkv_bias = true,
                         .model_norm_eps = 1e-5,
-                        .model_mlp_ratio = 1.7,
                         .model_proj_drop = 0.1,
                         .model_attn_drop = 0.1};
     vt_window_geometry geometry = vt_window_geometry_of(side, side, 7, true, VT_WINDOW_UNMASKED);
     vt_block_attention windows = {
         .map = vt_window_map(g, &geometry), .relative_bias = true, .padding = 1};
-    vt_block_init block = {init, init, init, init};
+    vt_block_style style = {
+        .heads = HEADS, .mlp_ratio = 1.7, .act = VT_ACT_GELU, .init = {init, init, init, init}};
     vt_node *x = vt_layer_patch_embed(g, "patch", images, PATCH, DIM, init);
-    x = vt_block(g, "a", &config, x, HEADS, &windows, block, 0.2);
+    x = vt_block(g, "a", &config, x, &windows, &style, 0.2);
     x = x ? vt_merge(g, "merge", x, side, side) : NULL;
     x = vt_layer_linear(g, "reduce", x, DIM, false, init);
     side = (side + 1) / 2;
@@ -36,8 +36,8 @@ static vt_node *build(vt_graph *g, vt_node *images)
                                   VT_ROLE_POS_EMBED, init.weight);
     x = x ? vt_tokens(g, "tokens", x, cls, pos) : NULL;
     vt_block_attention global = {.map = vt_global_map(g, side * side + 1), .padding = 1};
-    config.model_gelu = VT_GELU_TANH;
-    x = vt_block(g, "b", &config, x, HEADS, &global, block, 0);
+    style.act = VT_ACT_GELU_TANH;
+    x = vt_block(g, "b", &config, x, &global, &style, 0);
     if (!x)
         return NULL;
     x = vt_residual(g, "pools", vt_mean_tokens(g, "mean", x), vt_first_token(g, "first", x), 0);
