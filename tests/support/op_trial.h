@@ -43,7 +43,7 @@ struct vt_op_row {
     bool linear; /* in each input: the difference quotient has no curvature error */
 };
 
-enum { VT_OP_ROWS = 19 };
+enum { VT_OP_ROWS = 30 };
 extern const vt_op_row vt_op_rows[VT_OP_ROWS];
 
 /* Step of the generator; its draw is 77 until vt_trial_set_step. */
