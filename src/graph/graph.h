@@ -68,6 +68,7 @@ typedef struct vt_param {
     vt_role role;
     vt_fill fill;
     int number;     /* in order of creation */
+    bool head;      /* of the layer that makes the logits: its size follows the classes */
     bool trained;   /* set by vt_params_layout */
     bool decayed;   /* set by vt_params_layout */
     int64_t offset; /* in floats, into the weights block; the same in gradients if trained */
