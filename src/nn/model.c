@@ -5,6 +5,9 @@
 static vt_model_builder *const families[VT_FAMILY_COUNT] = {
     [VT_FAMILY_VIT] = vt_vit_build,
     [VT_FAMILY_SWIN] = vt_swin_build,
+    [VT_FAMILY_MOBILEVIT] = vt_mobilevit_build,
+    [VT_FAMILY_CCT] = vt_cct_build,
+    [VT_FAMILY_HYBRID] = vt_hybrid_build,
 };
 
 /* The parameters of the layer that makes the logits. */
