@@ -61,9 +61,12 @@ vt_status vt_review_pixels(const vt_evaluator *e, vt_part part, const int64_t *p
     float *image = vt_calloc((size_t)size, sizeof *image);
     if (!image)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for a picture");
+    vt_status status = VT_OK;
     for (int64_t i = 0; i < n; i++) {
-        vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, c->seed, e->record->epoch,
-                      &e->order[places[i]], 1, image, NULL);
+        status = vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, c->seed,
+                               e->record->epoch, &e->order[places[i]], 1, image, NULL, err);
+        if (status != VT_OK)
+            break;
         for (int64_t k = 0; k < size; k++) {
             int64_t channel = k % c->model_channels;
             float level =
@@ -72,7 +75,7 @@ vt_status vt_review_pixels(const vt_evaluator *e, vt_part part, const int64_t *p
         }
     }
     vt_free(image);
-    return VT_OK;
+    return status;
 }
 
 /* The search for an evaluation in the journal. */
