@@ -108,8 +108,8 @@ static vt_status describe_layer(struct attention *a, const vt_h5_capture *captur
                                 const struct layer *layer, const char *group, vt_error *err)
 {
     static const char *const names[] = {"grid_h",  "grid_w",  "window_h", "window_w",
-                                        "shift_h", "shift_w", "has_cls"};
-    enum { WINDOW_H = 2, WINDOW_W, SHIFT_H, SHIFT_W, HAS_CLS, N_NAMES };
+                                        "shift_h", "shift_w", "dilation", "has_cls"};
+    enum { WINDOW_H = 2, WINDOW_W, SHIFT_H, SHIFT_W, DILATION, HAS_CLS, N_NAMES };
     int64_t value[N_NAMES];
     vt_status status = VT_OK;
     for (int i = 0; i < N_NAMES && status == VT_OK; i++)

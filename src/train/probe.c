@@ -114,14 +114,14 @@ static vt_status read_batch(struct probe *p, vt_config *config, vt_error *err)
 static vt_status start_weights(struct probe *p, const char *path, vt_error *err)
 {
     size_t bytes = (size_t)p->engine.params->n_floats * sizeof(float);
-    char sha256[VT_SHA256_HEX_SIZE];
+    vt_weights_report report;
     if (!path)
         return VT_OK;
     float *floats = vt_calloc(bytes, 1);
     if (!floats)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for %s", path);
     vt_dev_read(p->dev, floats, p->engine.memory.weights, bytes);
-    vt_status status = vt_weights_start(p->engine.params, path, floats, sha256, err);
+    vt_status status = vt_weights_start(p->engine.params, path, floats, &report, err);
     if (status == VT_OK)
         vt_dev_write(p->dev, p->engine.memory.weights, floats, bytes);
     vt_free(floats);

@@ -21,9 +21,8 @@
 
 enum { SUMMARY_CAP = 1 << 20 };
 
-static vt_status open_data(vt_run *run, vt_error *err)
+vt_data_request vt_run_data_request(const vt_config *c)
 {
-    const vt_config *c = run->config;
     vt_data_request request = {
         .name = vt_config_word("data.name", c->data_name),
         .dir = c->data_dir,
@@ -36,6 +35,12 @@ static vt_status open_data(vt_run *run, vt_error *err)
     };
     memcpy(request.mean, c->data_normalise.mean, sizeof request.mean);
     memcpy(request.std, c->data_normalise.std, sizeof request.std);
+    return request;
+}
+
+static vt_status open_data(vt_run *run, vt_error *err)
+{
+    vt_data_request request = vt_run_data_request(run->config);
     vt_status status = vt_data_open(&run->data, &request, vt_dev_pool(run->dev), err);
     if (status != VT_OK)
         return status;
@@ -65,7 +70,7 @@ static vt_status load_start(vt_run *run, vt_error *err)
 {
     const char *path = run->config->model_weights;
     size_t bytes = (size_t)run->engine.params->n_floats * sizeof(float);
-    char hex[VT_SHA256_HEX_SIZE];
+    vt_weights_report report;
     uint8_t digest[VT_SHA256_SIZE];
     vt_sha256 hash;
     if (!path)
@@ -74,12 +79,12 @@ static vt_status load_start(vt_run *run, vt_error *err)
     if (!floats)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for %s", path);
     vt_dev_read(run->dev, floats, run->engine.memory.weights, bytes);
-    vt_status status = vt_weights_start(run->engine.params, path, floats, hex, err);
+    vt_status status = vt_weights_start(run->engine.params, path, floats, &report, err);
     if (status == VT_OK) {
         vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
         vt_sha256_init(&hash);
         vt_sha256_add(&hash, run->data_digest, strlen(run->data_digest));
-        vt_sha256_add(&hash, hex, strlen(hex));
+        vt_sha256_add(&hash, report.sha256, strlen(report.sha256));
         vt_sha256_finish(&hash, digest);
         vt_sha256_hex(digest, run->data_digest);
     }
@@ -235,22 +240,25 @@ static int list_moments(const vt_run *run, vt_safetensor tensors[2])
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
 {
     vt_params *params = run->engine.params;
-    vt_safetensor moments[2], *weights = vt_calloc((size_t)params->n, sizeof *weights);
+    vt_safetensor moments[2];
+    vt_weights weights;
     vt_checkpoint_int ints[VT_N_STATE_INTS];
     vt_checkpoint_double doubles[VT_N_STATE_DOUBLES];
     const vt_checkpoint_string strings[] = {
         {"exp_id", run->exp_id}, {"run_id", run->run_id}, {"numerics", run->numerics}};
-    if (!weights)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for a checkpoint");
+    vt_status status = vt_weights_list(&weights, params, VT_WEIGHTS_SAVED,
+                                       vt_dev_host_view(run->dev, run->engine.memory.weights),
+                                       &run->state.draw, err);
+    if (status != VT_OK)
+        return status;
     run->state.plateau_lr = run->schedule.lr;
     run->state.plateau_best = run->schedule.best;
     run->state.bad_epochs = run->schedule.bad_epochs;
     vt_state_list(&run->state, ints, doubles);
     const vt_checkpoint checkpoint = {
         .step = run->state.step,
-        .weights = weights,
-        .n_weights = vt_weights_list(params, vt_dev_host_view(run->dev, run->engine.memory.weights),
-                                     false, weights),
+        .weights = weights.tensor,
+        .n_weights = weights.n,
         .state = moments,
         .n_state = list_moments(run, moments),
         .ints = ints,
@@ -265,11 +273,11 @@ vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
         .best = best,
         .keep = (int)run->config->checkpoint_keep,
     };
-    vt_status status = vt_rundir_check(&run->dir, err);
+    status = vt_rundir_check(&run->dir, err);
     if (status == VT_OK)
         status =
             vt_checkpoint_save(run->dir.fd, &checkpoint, &run->best_step, run->weights_sha256, err);
-    vt_free(weights);
+    vt_weights_release(&weights);
     return status;
 }
 
@@ -306,7 +314,8 @@ static vt_status restore(vt_run *run, const vt_checkpoint_file *file, vt_error *
     vt_status status = check_identity(run, file, err);
     vt_dev_read(run->dev, floats, run->engine.memory.weights, bytes); /* fixed tables stay */
     if (status == VT_OK)
-        status = vt_weights_restore(params, vt_checkpoint_weights(file), floats, err);
+        status =
+            vt_weights_restore(params, vt_checkpoint_weights(file), "the checkpoint", floats, err);
     if (status == VT_OK)
         vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
     for (int i = 0; i < n && status == VT_OK; i++) {

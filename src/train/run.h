@@ -41,6 +41,8 @@ typedef struct vt_run {
     double started_s;
 } vt_run;
 
+/* What the experiment says of its data; its texts are the configuration's. */
+vt_data_request vt_run_data_request(const vt_config *config);
 /* Data, device, model, memory, identity: everything that needs no folder. */
 vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_options *options,
                          vt_error *err);

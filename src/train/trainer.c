@@ -53,14 +53,12 @@ static vt_status save_gradients(vt_run *run, vt_error *err)
 {
     const vt_params *params = run->engine.params;
     const float *grads = vt_dev_host_view(run->dev, run->engine.memory.grads);
-    vt_safetensor *tensors = vt_calloc((size_t)params->n, sizeof *tensors);
-    if (!tensors)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for the gradients");
-    int n = vt_weights_list(params, grads, true, tensors);
-    const vt_safetensors_content content = {tensors, n, NULL, 0};
-    vt_status status =
-        vt_safetensors_write(run->dir.fd, "gradients-1.safetensors", &content, NULL, err);
-    vt_free(tensors);
+    vt_weights list;
+    vt_status status = vt_weights_list(&list, params, VT_WEIGHTS_TRAINED, grads, NULL, err);
+    const vt_safetensors_content content = {list.tensor, list.n, NULL, 0};
+    if (status == VT_OK)
+        status = vt_safetensors_write(run->dir.fd, "gradients-1.safetensors", &content, NULL, err);
+    vt_weights_release(&list);
     return status;
 }
 
