@@ -53,30 +53,72 @@ __attribute__((format(printf, 3, 4))) static void conflict(vt_loading *l, vt_key
 
 #define P PRId64
 
+static vt_data_facts facts_of(const vt_config *c)
+{
+    vt_data_facts facts = *vt_data_facts_of(c->data_name);
+    if (c->data_name == VT_DATA_CIFAR100 && c->data_labels == VT_LABELS_COARSE)
+        facts.classes = 20;
+    return facts;
+}
+
+/* "shapes are 32 x 32; they are not resized", "shapes become 64 x 80 (data.train)" */
+static void describe_images(vt_text *text, const char *name, vt_size from, const char *path,
+                            vt_size to)
+{
+    if (from.height == to.height && from.width == to.width)
+        vt_text_printf(text, "%s are %" P " x %" P "; they are not resized", name, to.height,
+                       to.width);
+    else
+        vt_text_printf(text, "%s become %" P " x %" P " (%s)", name, to.height, to.width, path);
+}
+
+/* What a list of transforms makes must be the model's input; false if it is not. */
+static bool check_size(vt_loading *l, vt_key key, const vt_transform_list *list)
+{
+    const vt_config *c = l->config;
+    const vt_keys image = KEYS(VT_KEY_model_image, key, VT_KEY_data_name);
+    if (!known(l, image))
+        return true;
+    const char *name = vt_config_word("data.name", (int)c->data_name);
+    const char *path = vt_fields[key].path;
+    int64_t side = vt_data_facts_of(c->data_name)->image;
+    vt_size from = {side, side}, to = vt_transforms_size(list, list->n, from);
+    vt_text made = {0};
+    describe_images(&made, name, from, path, to);
+    if (to.height == 0)
+        conflict(l, KEYS(key, VT_KEY_data_name),
+                 "%s does not bring the pictures of a folder to one size, and model.image is %" P
+                 "; it needs resize: [%" P ", %" P "], center_crop: %" P
+                 " or random_resized_crop: {size: %" P "}",
+                 path, c->model_image, c->model_image, c->model_image, c->model_image,
+                 c->model_image);
+    else if (to.height != c->model_image || to.width != c->model_image)
+        conflict(l, image, "model.image is %" P ", and the images of %s", c->model_image,
+                 made.data ? made.data : "the data");
+    vt_text_release(&made);
+    return to.height == c->model_image && to.width == c->model_image;
+}
+
 static void check_input(vt_loading *l)
 {
     const vt_config *c = l->config;
-    const vt_keys image = KEYS(VT_KEY_model_image, VT_KEY_data_name);
     const vt_keys channels = KEYS(VT_KEY_model_channels, VT_KEY_data_name);
     const vt_keys classes = KEYS(VT_KEY_model_classes, VT_KEY_data_name);
     const vt_keys patch = KEYS(VT_KEY_model_patch, VT_KEY_model_image);
     if (!known(l, KEYS(VT_KEY_data_name)))
         return;
-    const vt_data_facts *facts = vt_data_facts_of(c->data_name);
+    const vt_data_facts facts = facts_of(c);
     const char *name = vt_config_word("data.name", (int)c->data_name);
-    if (known(l, image) && c->model_image != facts->image)
-        conflict(l, image,
-                 "model.image is %" P ", and the images of %s are %" P " x %" P
-                 "; they are not resized",
-                 c->model_image, name, facts->image, facts->image);
-    if (known(l, channels) && c->model_channels != facts->channels)
+    if (check_size(l, VT_KEY_data_train, &c->data_train))
+        check_size(l, VT_KEY_data_test, &c->data_test);
+    if (known(l, channels) && c->model_channels != facts.channels)
         conflict(l, channels, "model.channels is %" P ", and the images of %s have %" P,
-                 c->model_channels, name, facts->channels);
-    if (known(l, classes) && c->model_classes < facts->classes)
+                 c->model_channels, name, facts.channels);
+    if (known(l, classes) && c->model_classes < facts.classes)
         conflict(l, classes,
                  "model.classes is %" P ", and the labels of %s go from 0 to %" P ": at least %" P
                  " are needed",
-                 c->model_classes, name, facts->classes - 1, facts->classes);
+                 c->model_classes, name, facts.classes - 1, facts.classes);
     if (known(l, KEYS(VT_KEY_model_family)) && c->model_family == VT_FAMILY_MOBILEVIT)
         return; /* its patches are of tokens, and maps are resized to a multiple of them */
     if (known(l, patch) && c->model_patch > c->model_image)
@@ -392,14 +434,18 @@ static void check_model(vt_loading *l)
 static void check_transforms(vt_loading *l, vt_key key, const vt_transform_list *list)
 {
     const vt_config *c = l->config;
-    if (!known(l, KEYS(key, VT_KEY_model_image)))
+    if (!known(l, KEYS(key, VT_KEY_data_name)))
         return;
-    for (int i = 0; i < list->n; i++)
-        if (list->item[i].kind == VT_TRANSFORM_RANDOM_CROP && list->item[i].pad >= c->model_image)
+    int64_t side = vt_data_facts_of(c->data_name)->image;
+    for (int i = 0; i < list->n; i++) {
+        vt_size size = vt_transforms_size(list, i, (vt_size){side, side});
+        int64_t least = size.height < size.width ? size.height : size.width;
+        if (list->item[i].kind == VT_TRANSFORM_RANDOM_CROP && least && list->item[i].pad >= least)
             conflict(l, KEYS(key),
                      "%s: random_crop pads by %" P " pixels, and the image has %" P
                      ": a crop could miss it; allowed: less than %" P,
-                     vt_fields[key].path, list->item[i].pad, c->model_image, c->model_image);
+                     vt_fields[key].path, list->item[i].pad, least, least);
+    }
 }
 
 static void check_data(vt_loading *l)
@@ -413,8 +459,8 @@ static void check_data(vt_loading *l)
     check_transforms(l, VT_KEY_data_test, &c->data_test);
     if (known(l, select) && c->train_select == VT_SELECT_VAL && c->data_val == 0)
         conflict(l, select, "train.select is val, and data.val is 0: there is no validation part");
-    if (!known(l, train) || !known(l, test))
-        return;
+    if (!known(l, train) || !known(l, test) || c->data_name == VT_DATA_FOLDER)
+        return; /* how many pictures a folder has is known when it is read */
     const vt_data_facts *facts = vt_data_facts_of(c->data_name);
     const char *name = vt_config_word("data.name", (int)c->data_name);
     int64_t n_train = facts->n_train - c->data_val, n_test = facts->n_test;

@@ -242,6 +242,7 @@ const vt_data_facts *vt_data_facts_of(enum vt_data_kind data)
                   .n_train = train,                                                                \
                   .n_test = test},
 #include "config/data.def"
+        [VT_DATA_FOLDER] = {.channels = 3},
     };
     return &facts[data];
 }

@@ -185,23 +185,26 @@ static void take_probs(void *arg, const vt_call *call)
                 (size_t)floats * sizeof(float));
 }
 
-static void compute(vt_capturer *c)
+static vt_status compute(vt_capturer *c, vt_error *err)
 {
     const vt_config *config = c->engine->config;
-    for (int64_t i = 0; i < c->n; i++) {
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < c->n && status == VT_OK; i++) {
         int label;
-        const uint8_t *pixels = vt_data_item(c->data, VT_PART_TEST, i, &label);
-        for (int64_t b = 0; b < c->pixel_bytes; b++)
-            c->pixels[i * c->pixel_bytes + b] = pixels[b];
+        status =
+            vt_data_picture(c->data, VT_PART_TEST, i, c->pixels + i * c->pixel_bytes, &label, err);
         c->items[i] = (uint32_t)i;
         c->index[i] = i;
         c->label[i] = label;
     }
-    for (c->done = 0; c->done < c->n;) {
+    for (c->done = 0; c->done < c->n && status == VT_OK;) {
         int64_t count = c->n - c->done < c->batch ? c->n - c->done : c->batch;
         vt_slot *slot = vt_engine_slot(c->engine, count, false);
-        vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false, config->seed, 0,
-                      c->items + c->done, count, c->images, c->labels);
+        status =
+            vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false, config->seed,
+                          0, c->items + c->done, count, c->images, c->labels, err);
+        if (status != VT_OK)
+            break;
         vt_engine_write_batch(c->engine, slot, c->images, c->labels);
         c->next_layer = 0;
         vt_engine_eval_batch(c->engine, slot, take_probs, c);
@@ -212,6 +215,7 @@ static void compute(vt_capturer *c)
         }
         c->done += count;
     }
+    return status;
 }
 
 /* Writes a capture and vouches for it in the journal. */
@@ -249,7 +253,9 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the attention captures");
         goto out;
     }
-    compute(c);
+    status = compute(c, err);
+    if (status != VT_OK)
+        goto out;
     tensors[0] = (vt_safetensor){.name = "images",
                                  .type = VT_SAFETENSORS_U8,
                                  .rank = 4,

@@ -96,14 +96,16 @@ bool vt_evaluator_run(vt_evaluator *e, vt_part part, int64_t epoch, int64_t step
     bool article = config->eval_compat == VT_COMPAT_ARTICLE;
     int64_t n = vt_data_info_of(e->data)->n[part], done = 0;
     vt_totals sum = {{0}};
+    e->err = (vt_error){0};
     if (article)
         n -= n % e->batch;
     vt_sampler_order(e->data, part, article, config->seed, epoch, e->order);
     while (done < n) {
         int64_t count = n - done < e->batch ? n - done : e->batch;
         vt_slot *slot = vt_engine_slot(e->engine, count, false);
-        vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, config->seed, epoch,
-                      e->order + done, count, e->images, e->labels);
+        if (vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, config->seed, epoch,
+                          e->order + done, count, e->images, e->labels, &e->err) != VT_OK)
+            return false;
         vt_engine_write_batch(e->engine, slot, e->images, e->labels);
         vt_totals totals = vt_engine_eval_batch(e->engine, slot, NULL, NULL);
         for (int i = 0; i < VT_TOTALS; i++)

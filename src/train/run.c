@@ -32,7 +32,12 @@ vt_data_request vt_run_data_request(const vt_config *c)
         .limit_test = c->data_limit_test,
         .train = c->data_train,
         .test = c->data_test,
+        .coarse = c->data_labels == VT_LABELS_COARSE,
+        .test_share = c->data_test_share,
+        .max_bad = c->data_max_bad,
     };
+    if (c->data_name == VT_DATA_FOLDER)
+        request.classes = c->model_classes;
     memcpy(request.mean, c->data_normalise.mean, sizeof request.mean);
     memcpy(request.std, c->data_normalise.std, sizeof request.std);
     return request;

@@ -106,6 +106,47 @@ static void describe_swin(vt_timm_recipe *r, const vt_config *c)
     compare_eps(r, c, 1e-5);
 }
 
+static bool same_list(const vt_int_list *list, const int64_t *v, int n)
+{
+    bool same = list->n == n;
+    for (int i = 0; same && i < n; i++)
+        same = list->v[i] == v[i];
+    return same;
+}
+
+/* The sizes that timm builds by name; strides are not among the weights' shapes. */
+static void describe_mobilevit(vt_timm_recipe *r, const vt_config *c)
+{
+    static const struct {
+        const char *name;
+        int64_t dims[6], attn_dims[3], head_dim;
+        double expand;
+    } sizes[] = {
+        {"mobilevit_xxs", {16, 16, 24, 48, 64, 80}, {64, 80, 96}, 320, 2},
+        {"mobilevit_xs", {16, 32, 48, 64, 80, 96}, {96, 120, 144}, 384, 4},
+        {"mobilevit_s", {16, 32, 64, 96, 128, 160}, {144, 192, 240}, 640, 4},
+    };
+    static const int64_t depths[] = {2, 4, 3}, heads[] = {4}, strides[] = {2, 1, 2, 2, 2, 2};
+    bool common = same_list(&c->model_depths, depths, 3) && same_list(&c->model_heads, heads, 1) &&
+                  c->model_mlp_ratio == 2 && c->model_patch == 2 && c->model_qkv_bias;
+    for (size_t i = 0; common && i < sizeof sizes / sizeof *sizes; i++) {
+        if (!same_list(&c->model_dims, sizes[i].dims, 6) ||
+            !same_list(&c->model_attn_dims, sizes[i].attn_dims, 3) ||
+            c->model_head_dim != sizes[i].head_dim || c->model_expand != sizes[i].expand)
+            continue;
+        r->call = "create_model";
+        vt_text_printf(&r->args,
+                       "{\"model_name\": \"%s\", \"num_classes\": %" PRId64
+                       ", \"in_chans\": %" PRId64 "}",
+                       sizes[i].name, c->model_classes, c->model_channels);
+        if (!same_list(&c->model_strides, strides, 6))
+            differ(r, "the strides are not timm's, which must be set in the network built there");
+        compare_eps(r, c, 1e-5);
+        return;
+    }
+    none(r, "timm builds MobileViT in the sizes XXS, XS and S only");
+}
+
 void vt_timm_describe(vt_timm_recipe *recipe, const vt_config *config)
 {
     switch (config->model_family) {
@@ -114,6 +155,15 @@ void vt_timm_describe(vt_timm_recipe *recipe, const vt_config *config)
         break;
     case VT_FAMILY_SWIN:
         describe_swin(recipe, config);
+        break;
+    case VT_FAMILY_MOBILEVIT:
+        describe_mobilevit(recipe, config);
+        break;
+    case VT_FAMILY_CCT:
+        none(recipe, "timm has no CCT; the names are those of its authors' code");
+        break;
+    case VT_FAMILY_HYBRID:
+        none(recipe, "a hybrid has no counterpart in timm");
         break;
     case VT_FAMILY_COUNT:
         break;

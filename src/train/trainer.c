@@ -80,8 +80,10 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
         int64_t count = images_of_batch(run, s->batch);
         double start = vt_clock_s();
         slot = vt_engine_slot(engine, count, true);
-        vt_batch_load(run->data, vt_dev_pool(run->dev), VT_PART_TRAIN, true, c->seed, s->epoch,
-                      l->order + s->batch * c->train_batch, count, l->images, l->labels);
+        if (vt_batch_load(run->data, vt_dev_pool(run->dev), VT_PART_TRAIN, true, c->seed, s->epoch,
+                          l->order + s->batch * c->train_batch, count, l->images, l->labels,
+                          err) != VT_OK)
+            return err->status;
         vt_engine_write_batch(engine, slot, l->images, l->labels);
         l->data_s += vt_clock_s() - start;
         vt_totals totals = vt_engine_train_batch(engine, slot, (uint32_t)s->draw++);
@@ -186,6 +188,8 @@ static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
     vt_phase before = vt_phase_enter(VT_PHASE_EVAL);
     vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
     vt_phase_enter(before);
+    if (e->err.status != VT_OK)
+        return vt_fail(err, e->err.status, "%s", e->err.text);
     return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
                           err);
 }
