@@ -44,6 +44,36 @@ equal "a second signal ends it with the same code" "$?" 75
 check "... at once, without another word" bash -c "! grep -q stopped '$dir/twice.err'"
 goes_on "after a second signal" twice
 
+# Asked to stop while it evaluates: the record of the small val part is in the journal, the test part
+# takes far longer than all the rest.
+long=(quick/swin --set data.limit_train=200 --set data.val=20 --set data.limit_test=1000
+    --set train.epochs=2 --set train.select=val --set eval.batch=8 --set log.every=1000)
+evaluating=2 # see src/base/phase.h
+begun() { [[ -e $(folder "$1")/state-0.bin ]]; }
+grown() { (($(stat -c %s "$(folder "$1")/journal") > $2)); }
+in_phase() { [[ -s $dir/phase && $(od -An -tu1 -N 1 "$dir/phase") -eq $1 ]]; }
+breaks_off() {
+    kill -TERM "$pid"
+    wait "$pid"
+    equal "$1: it ends with its own code" "$?" 75
+    check "... says where" matches "$dir/eval.err" 'stopped at step 7, in the evaluation of epoch 1;'
+    check "... and does not wait for the end of it" test ! -s "$dir/eval.out"
+    equal "... the epoch's last step is saved" "$(newest_step eval)" 7
+}
+train long "${long[@]}"
+launch eval "${long[@]}"
+await begun eval
+await grown eval $(($(stat -c %s "$(folder eval)/journal") + 900))
+breaks_off "stopped in an evaluation"
+VITRINE_PHASE_FILE=$dir/phase launch eval "${long[@]}"
+await in_phase $evaluating
+breaks_off "stopped in the same evaluation again"
+train eval "${long[@]}"
+equal "... it is done anew in the end: the same weights" "$(weights eval)" "$(weights long)"
+equal "... the same journal" "$(journal eval)" "$(journal long)"
+equal "... the same best weights" "$(sha256 "$(folder eval)/best.safetensors")" \
+    "$(sha256 "$(folder long)/best.safetensors")"
+
 # Two at a time.
 launch shared "${exp[@]}"
 first=$pid

@@ -350,6 +350,12 @@ vt_journal_mark vt_journal_tell(const vt_journal *journal)
     return journal->mark;
 }
 
+void vt_journal_rewind(vt_journal *journal, const vt_journal_mark *mark)
+{
+    VT_ASSERT(mark->offset >= MAGIC_SIZE && mark->offset <= journal->mark.offset);
+    journal->mark = *mark;
+}
+
 void vt_journal_close(vt_journal *journal)
 {
     if (!journal)

@@ -88,6 +88,9 @@ vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const
 /* Makes everything put so far durable (fsync). */
 vt_status vt_journal_sync(vt_journal *journal, vt_error *err);
 vt_journal_mark vt_journal_tell(const vt_journal *journal);
+/* Goes back to an earlier place of this journal: what was put since is compared when it is put
+ * again, as after a resume. */
+void vt_journal_rewind(vt_journal *journal, const vt_journal_mark *mark);
 void vt_journal_close(vt_journal *journal);
 
 /* Reading (also of a journal another process writes): calls `visit` for every good record in

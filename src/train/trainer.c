@@ -179,15 +179,19 @@ static bool tick_eval(void *arg, int64_t done, int64_t total)
 {
     vt_run *run = arg;
     vt_progress_eval(&run->progress, "Test", run->state.epoch, done, total);
-    return false;
+    return stop_wanted(run);
 }
 
 static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
 {
     vt_evaluator *e = &run->evaluator;
     vt_phase before = vt_phase_enter(VT_PHASE_EVAL);
-    vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
+    bool whole = vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
     vt_phase_enter(before);
+    if (!whole)
+        return vt_fail(err, VT_ERR_STOPPED,
+                       "stopped at step %" PRId64 ", in the evaluation of epoch %" PRId64,
+                       run->state.step, run->state.epoch);
     return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
                           err);
 }
@@ -260,9 +264,29 @@ static vt_status capture(vt_run *run, bool last, vt_error *err)
     return status;
 }
 
+/* What a broken-off evaluation goes back to. */
+struct moment {
+    vt_run_state state;
+    vt_schedule_state schedule;
+    vt_journal_mark mark;
+};
+
+/* Saves the moment before a broken-off evaluation, which the next start begins anew. Keeps the
+ * reason of the stop in `err` unless the save fails. */
+static vt_status save_moment(vt_run *run, const struct moment *m, vt_error *err)
+{
+    vt_error reason = {0};
+    run->state = m->state;
+    run->schedule = m->schedule;
+    vt_journal_rewind(run->journal, &m->mark);
+    vt_status status = vt_run_save(run, false, false, &reason);
+    return status == VT_OK ? VT_ERR_STOPPED : vt_fail(err, status, "%s", reason.text);
+}
+
 static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
 {
     vt_run_state *s = &run->state;
+    const struct moment before = {*s, run->schedule, vt_journal_tell(run->journal)};
     const vt_config *c = run->config;
     const vt_cadence *every = &c->checkpoint_every;
     double train_s = vt_clock_s() - l->epoch_s, images = (double)s->epoch_images;
@@ -285,6 +309,8 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
         double start = vt_clock_s();
         status = evaluate_all(run, &best, err);
         l->eval_s = vt_clock_s() - start;
+        if (status == VT_ERR_STOPPED)
+            return save_moment(run, &before, err);
     }
     if (c->train_select == VT_SELECT_LAST) {
         s->best_epoch = s->epoch;
@@ -301,7 +327,8 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     if (status != VT_OK)
         return status;
     print_epoch(run, &record, evaluated);
-    note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
+    if (l->epoch_images > 0)
+        note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
     bool due =
         every->unit == VT_CADENCE_EPOCHS ? s->epoch % every->n == 0 : s->step % every->n == 0;
     bool chosen = best && c->train_select != VT_SELECT_LAST;
