@@ -5,8 +5,9 @@ set -uo pipefail
 source tests/support/runs.sh
 
 publish=$(dirname "$vitrine")/vitrine-h5
-train run quick/swin --seed 5 --set data.val=32 --set attention.images=2 --set attention.epochs=all \
-    --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]'
+exp=(quick/swin --seed 5 --set data.val=32 --set attention.images=2 --set attention.epochs=all
+    --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]')
+train run "${exp[@]}"
 run=$(folder run)
 h5=$run/run.h5
 
@@ -219,9 +220,22 @@ equal "... found as the last run" "$(cat "$dir/said")" "$run/run.h5"
 "$publish" "$run" >"$dir/said" 2>&1
 check "vitrine-h5 prints the digest and the file" grep -qE "^[0-9a-f]{64}  $run/run.h5$" "$dir/said"
 
-train threads quick/swin --seed 5 --set data.val=32 --set attention.images=2 \
-    --set attention.epochs=all --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]' --threads 3 \
-    --set checkpoint.every='3 steps'
+# A process that was killed after the journal's last record (100 bytes) leaves an older run.h5.
+cp -r "$run" "$dir/older"
+truncate -s -100 "$dir/older/journal"
+"$publish" "$dir/older" >/dev/null
+cp "$dir/older/run.h5" "$h5"
+train run "${exp[@]}"
+equal "a run.h5 that is behind the journal of a finished run is made again" \
+    "$(sha256 "$h5")" "$before"
+printf 'no HDF5' >"$h5"
+train run "${exp[@]}"
+equal "... and so is one that cannot be read" "$(sha256 "$h5")" "$before"
+inode=$(stat -c %i "$h5")
+train run "${exp[@]}"
+equal "... while one that holds all is left alone" "$(stat -c %i "$h5")" "$inode"
+
+train threads "${exp[@]}" --threads 3 --set checkpoint.every='3 steps'
 equal "other threads and checkpoints give the same results digest" \
     "$("$publish" "$(folder threads)" | cut -d' ' -f1)" "$(cut -d' ' -f1 "$dir/said")"
 

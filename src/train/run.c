@@ -335,54 +335,6 @@ static vt_status find_done(void *arg, const vt_record *record, vt_error *err)
     return VT_OK;
 }
 
-static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *err)
-{
-    vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
-                                      run->run_id, run->options->force, err);
-    if (status == VT_OK)
-        status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
-    if (status == VT_OK && *file)
-        status = restore(run, *file, err);
-    if (status == VT_OK)
-        status = vt_journal_open(&run->journal, run->dir.fd,
-                                 *file ? vt_checkpoint_mark(*file) : NULL, err);
-    return status;
-}
-
-vt_status vt_run_open(vt_run *run, vt_error *err)
-{
-    vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
-    vt_checkpoint_file *file = NULL;
-    vt_status status = open_folder(run, &file, err);
-    bool resumed = file != NULL;
-    vt_checkpoint_close(file);
-    vt_phase_enter(before);
-    if (status == VT_OK)
-        status = vt_journal_read(run->dir.fd, find_done, &run->done, NULL, err);
-    /* An interrupted first start may have left a record or two: they are compared like others. */
-    if (status == VT_OK && !run->done)
-        status = begin_attempt(run, err);
-    if (status == VT_OK && !run->done)
-        status = write_config(run, false, "config.yaml", err);
-    if (status == VT_OK && !run->done)
-        status = write_config(run, true, "config.origin.txt", err);
-    if (status == VT_OK && !resumed)
-        status = put_runinfo(run, err);
-    if (status == VT_OK && !resumed)
-        status = vt_run_save(run, true, false, err);
-    return status;
-}
-
-static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
-{
-    for (int64_t i = h->n_eval[split] - 1; i >= 0; i--) {
-        const vt_record_eval *e = &h->eval[split][i];
-        if (epoch < 0 || e->epoch == epoch)
-            return (vt_summary_eval){true, e->epoch, e->loss, e->top1, e->top5, e->ece};
-    }
-    return (vt_summary_eval){.known = false};
-}
-
 static const char *state_word(vt_status result)
 {
     switch (result) {
@@ -411,13 +363,61 @@ static bool was_concluded(const vt_run *run)
     return concluded;
 }
 
+static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *err)
+{
+    vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
+                                      run->run_id, run->options->force, err);
+    if (status == VT_OK)
+        status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
+    if (status == VT_OK && *file)
+        status = restore(run, *file, err);
+    if (status == VT_OK)
+        status = vt_journal_open(&run->journal, run->dir.fd,
+                                 *file ? vt_checkpoint_mark(*file) : NULL, err);
+    return status;
+}
+
+vt_status vt_run_open(vt_run *run, vt_error *err)
+{
+    vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
+    vt_checkpoint_file *file = NULL;
+    vt_status status = open_folder(run, &file, err);
+    bool resumed = file != NULL;
+    vt_checkpoint_close(file);
+    vt_phase_enter(before);
+    if (status == VT_OK)
+        status = vt_journal_read(run->dir.fd, find_done, &run->done, NULL, err);
+    run->concluded = was_concluded(run);
+    /* An interrupted first start may have left a record or two: they are compared like others. */
+    if (status == VT_OK && !run->done)
+        status = begin_attempt(run, err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, false, "config.yaml", err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, true, "config.origin.txt", err);
+    if (status == VT_OK && !resumed)
+        status = put_runinfo(run, err);
+    if (status == VT_OK && !resumed)
+        status = vt_run_save(run, true, false, err);
+    return status;
+}
+
+static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
+{
+    for (int64_t i = h->n_eval[split] - 1; i >= 0; i--) {
+        const vt_record_eval *e = &h->eval[split][i];
+        if (epoch < 0 || e->epoch == epoch)
+            return (vt_summary_eval){true, e->epoch, e->loss, e->top1, e->top5, e->ece};
+    }
+    return (vt_summary_eval){.known = false};
+}
+
 vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err)
 {
     char metrics[VT_SHA256_HEX_SIZE], weights[VT_SHA256_HEX_SIZE], best[VT_SHA256_HEX_SIZE];
     uint8_t digest[VT_SHA256_SIZE];
     vt_history history;
     vt_error ignored = {0};
-    bool concluded = was_concluded(run);
     vt_status status = vt_history_read(&history, run->dir.fd, err);
     if (status == VT_OK) {
         double seconds = vt_clock_s() - run->started_s;
@@ -453,13 +453,13 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             summary.last[split] = last_eval(&history, split, -1);
             summary.best[split] = last_eval(&history, split, best_epoch);
         }
-        if (!concluded)
+        if (!run->concluded)
             status = vt_summary_write(run->dir.fd, &summary, err);
         if (status == VT_OK && result == VT_OK)
             vt_run_report(run, &history);
     }
     vt_history_release(&history);
-    if (concluded)
+    if (run->concluded)
         return status;
     vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
                                         run->state.step, err);

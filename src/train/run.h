@@ -38,6 +38,7 @@ typedef struct vt_run {
     int64_t best_step;
     uint8_t weights_sha256[VT_SHA256_SIZE]; /* of the newest checkpoint */
     bool done;                              /* was done before */
+    bool concluded;                         /* ... and summary.json says so */
     double started_s;
 } vt_run;
 

@@ -337,7 +337,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     else if (stop_wanted(run))
         status = vt_run_save(run, false, best, err);
     if (status == VT_OK && !last)
-        vt_publisher_start(&run->publisher, run->dir.path);
+        vt_publisher_start(&run->publisher, run->dir.path, false);
     if (status == VT_OK && !last && stop_wanted(run))
         status = vt_fail(err, VT_ERR_STOPPED, "stopped after epoch %" PRId64, s->epoch);
     return status;
@@ -402,8 +402,8 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
     vt_status concluded = vt_run_conclude(run, status, NULL, &second);
     vt_publisher_wait(&run->publisher); /* it may have begun before the last records */
-    if (concluded == VT_OK && !(run->done && vt_fs_exists(run->dir.fd, "run.h5"))) {
-        vt_publisher_start(&run->publisher, run->dir.path);
+    if (concluded == VT_OK) {
+        vt_publisher_start(&run->publisher, run->dir.path, run->concluded);
         vt_publisher_wait(&run->publisher);
     }
     vt_phase_enter(before);
