@@ -108,6 +108,11 @@ equal "without epochs the first weights are written" "$(json "$(folder start)/su
 check "... as the last" cmp -s "$(folder start)/last.safetensors" "$(folder start)/w-0.safetensors"
 check "... and evaluated once" matches "$dir/start.out" '^last +test top1 .* epoch 0\)$'
 check "... without an epoch line" lacks "$dir/start.out" "Epoch ["
+whole=$(journal start)
+truncate -s -100 "$(folder start)/journal"
+train start quick/vit --set train.epochs=0
+equal "... killed before the journal's last record and started again: the same journal" \
+    "$(journal start)" "$whole"
 train article quick/vit --set eval.compat=article --set data.limit_test=100
 check "the article's evaluation drops the last batch, and says so" \
     matches "$dir/article.out" '^last +test .*eval\.compat: article; 96 images'

@@ -371,7 +371,8 @@ static vt_status train(vt_run *run, struct loop *l, vt_error *err)
     vt_status status = take_buffers(run, l, err);
     vt_progress_init(&run->progress, run->options->quiet, run->config->train_epochs, run->batches,
                      s->epoch * run->batches + s->batch);
-    if (status == VT_OK && run->config->train_epochs == 0)
+    /* The save after this evaluation is the first that names a best checkpoint. */
+    if (status == VT_OK && run->config->train_epochs == 0 && run->best_step < 0)
         status = evaluate_start(run, err);
     if (status == VT_OK && s->step == 0 && run->capturer && run->config->train_epochs > 0 &&
         vt_capture_wanted(run->config, 0))
