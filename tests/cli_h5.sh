@@ -90,7 +90,14 @@ END
 /perf/epoch I64LE 2
 /perf/eval_images_per_s F64LE 2
 /perf/peak_rss_bytes F64LE 2
+/perf/step_s_max F64LE 2
+/perf/step_s_min F64LE 2
+/perf/step_s_p50 F64LE 2
+/perf/step_s_p90 F64LE 2
+/perf/step_s_p99 F64LE 2
+/perf/train_images F64LE 2
 /perf/train_images_per_s F64LE 2
+/perf/train_s F64LE 2
 /provenance/git_diff STRING scalar
 /provenance/provenance_json STRING scalar
 /train/by_epoch/best_epoch I64LE 2

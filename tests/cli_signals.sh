@@ -10,6 +10,12 @@ exp=(quick/swin --set data.limit_train=480 --set train.batch=8 --set train.epoch
     --set "checkpoint.every=5 steps" --set log.every=10)
 has() { grep -qF -- "$2" "$1"; }
 matches() { grep -qE -- "$2" "$1"; }
+larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
+# sums_up SUM FIRST EACH: EACH, two lines, begins with FIRST and adds up to SUM
+sums_up() {
+    awk -v sum="$1" -v first="$2" '{ all += $1 } NR == 1 { good = $1 == first }
+        END { exit !(good && NR == 2 && all - sum < 1e-6 && sum - all < 1e-6) }' <<<"$3"
+}
 
 train whole "${exp[@]}"
 whole=$(weights whole) records=$(journal whole)
@@ -30,7 +36,13 @@ for signal in TERM INT; do
     equal "... a checkpoint of that step is there" "$(newest_step $signal)" \
         "$(sed -nE 's/.*stopped at step ([0-9]+).*/\1/p' "$dir/$signal.err")"
     equal "... summary.json knows" "$(json "$(folder $signal)/summary.json" state)" interrupted
+    first_s=$(json "$(folder $signal)/summary.json" perf.wall_s)
     goes_on "after SIG$signal" $signal
+    summary=$(folder $signal)/summary.json
+    equal "... summary.json counts both attempts" "$(json "$summary" attempts)" 2
+    check "... and the time of both" sums_up "$(json "$summary" perf.wall_s)" "$first_s" \
+        "$(sed -nE 's/.*"wall_s": ([0-9.]+),?$/\1/p' "$(folder $signal)/provenance.json")"
+    check "... and knows the speed" larger "$(json "$summary" perf.images_per_s)" 0
     check "... it says where it resumed" matches "$dir/$signal.err" '  resumed at step [0-9]+$'
 done
 launch twice "${exp[@]}"

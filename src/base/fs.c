@@ -660,3 +660,9 @@ bool vt_fs_exists(int dir_fd, const char *name)
     struct stat s;
     return fstatat(dir_fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0;
 }
+
+int64_t vt_fs_written_s(int dir_fd, const char *name)
+{
+    struct stat s;
+    return fstatat(dir_fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0 ? s.st_mtim.tv_sec : 0;
+}

@@ -115,6 +115,8 @@ vt_status vt_fs_link(int dir_fd, const char *target, const char *link, vt_error 
 vt_status vt_fs_remove(int dir_fd, const char *name, vt_error *err);
 /* True if the name is there, whatever it is. */
 bool vt_fs_exists(int dir_fd, const char *name);
+/* Unix time at which a file was last written to; 0 if it is not there. */
+int64_t vt_fs_written_s(int dir_fd, const char *name);
 
 /* Tests: a function asked before every system call that touches the disk. It returns 0 to let the
  * call happen, or the error number that the call shall fail with; it may lower *size, the bytes of

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "results/checkpoint.h"
 #include "results/json.h"
+#include "results/perf.h"
 #include "results/provenance.h"
 #include "results/runinfo.h"
 #include "results/summary.h"
@@ -155,6 +156,7 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
         .run_id = run->run_id,
         .seed = (int64_t)run->config->seed,
         .step = run->state.step,
+        .last_sign_s = run->last_sign_s,
         .threads = device->threads,
         .kernel_path = device->kernels,
         .cpu_features = device->kernels,
@@ -367,6 +369,7 @@ static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *e
 {
     vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
                                       run->run_id, run->options->force, err);
+    run->last_sign_s = vt_fs_written_s(run->dir.fd, "journal");
     if (status == VT_OK)
         status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
     if (status == VT_OK && *file)
@@ -412,15 +415,41 @@ static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
     return (vt_summary_eval){.known = false};
 }
 
-vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err)
+/* Training images a second, of all attempts; 0 if none finished an epoch. */
+static double training_speed(const vt_run *run)
+{
+    vt_perf *rows;
+    double images = 0, seconds = 0;
+    int64_t n = vt_perf_read(run->dir.fd, &rows);
+    for (int64_t i = 0; i < n; i++) {
+        images += rows[i].train_images;
+        seconds += rows[i].train_s;
+    }
+    vt_free(rows);
+    return seconds > 0 ? images / seconds : 0;
+}
+
+static vt_status end_attempt(vt_run *run, vt_status result, vt_provenance_totals *totals,
+                             vt_error *err)
+{
+    const vt_provenance_outcome outcome = {.state = state_word(result),
+                                           .code = result,
+                                           .step = run->state.step,
+                                           .wall_s = run->done ? -1 : vt_clock_s() - run->started_s,
+                                           .last_sign_s = run->last_sign_s};
+    return run->concluded ? VT_OK : vt_provenance_end(run->dir.fd, &outcome, totals, err);
+}
+
+vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err)
 {
     char metrics[VT_SHA256_HEX_SIZE], weights[VT_SHA256_HEX_SIZE], best[VT_SHA256_HEX_SIZE];
     uint8_t digest[VT_SHA256_SIZE];
     vt_history history;
     vt_error ignored = {0};
-    vt_status status = vt_history_read(&history, run->dir.fd, err);
+    vt_provenance_totals totals = {0};
+    vt_status ended = end_attempt(run, result, &totals, err);
+    vt_status status = vt_history_read(&history, run->dir.fd, ended == VT_OK ? err : &ignored);
     if (status == VT_OK) {
-        double seconds = vt_clock_s() - run->started_s;
         int64_t best_epoch = run->state.best_epoch;
         bool has_best = vt_fs_hash_file(run->dir.fd, "best.safetensors", digest, &ignored) == VT_OK;
         vt_sha256_hex(digest, best);
@@ -445,7 +474,9 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             .best_sha256 = has_best ? best : NULL,
             .data_digest = run->data_digest,
             .numerics_id = run->numerics,
-            .wall_s = seconds,
+            .attempts = totals.attempts,
+            .wall_s = totals.wall_s,
+            .images_per_s = training_speed(run),
             .peak_bytes = vt_mem_peak_bytes(),
             .threads = vt_dev_info(run->dev)->threads,
         };
@@ -454,16 +485,12 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             summary.best[split] = last_eval(&history, split, best_epoch);
         }
         if (!run->concluded)
-            status = vt_summary_write(run->dir.fd, &summary, err);
+            status = vt_summary_write(run->dir.fd, &summary, ended == VT_OK ? err : &ignored);
         if (status == VT_OK && result == VT_OK)
             vt_run_report(run, &history);
     }
     vt_history_release(&history);
-    if (run->concluded)
-        return status;
-    vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
-                                        run->state.step, err);
-    return status != VT_OK ? status : ended;
+    return ended != VT_OK ? ended : status;
 }
 
 void vt_run_close(vt_run *run)

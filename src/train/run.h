@@ -40,6 +40,7 @@ typedef struct vt_run {
     bool done;                              /* was done before */
     bool concluded;                         /* ... and summary.json says so */
     double started_s;
+    int64_t last_sign_s; /* Unix time: when another process last wrote to the run */
 } vt_run;
 
 /* Data, device, model, memory, identity: everything that needs no folder. */
@@ -49,8 +50,8 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
 vt_status vt_run_open(vt_run *run, vt_error *err);
 /* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. */
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err);
-/* summary.json from the journal, and the end of the attempt in provenance.json. */
-vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err);
+/* The end of the attempt in provenance.json, and summary.json from the journal. */
+vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err);
 void vt_run_close(vt_run *run);
 
 /* First lines (stderr) and closing lines (stdout). */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/phase.h"
+#include "results/perf.h"
 #include "results/safetensors.h"
 #include "train/run.h"
 #include "train/weights.h"
@@ -21,6 +22,8 @@ struct loop {
     double epoch_s, data_s, eval_s; /* of the present epoch, in this process */
     int64_t epoch_images;           /* seen in this process */
     double loss, top1, lr, norm;    /* of the last step */
+    double *step_s;                 /* times of the epoch's steps */
+    int64_t n_steps;
 };
 
 static bool stop_wanted(const vt_run *run)
@@ -153,12 +156,14 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
     vt_status status = VT_OK;
     l->epoch_s = vt_clock_s();
     l->data_s = l->eval_s = 0;
-    l->epoch_images = 0;
+    l->epoch_images = l->n_steps = 0;
     vt_sampler_order(run->data, VT_PART_TRAIN, run->config->data_shuffle, run->config->seed,
                      s->epoch, l->order);
     while (s->batch < run->batches && status == VT_OK) {
         vt_phase before = vt_phase_enter(VT_PHASE_STEP);
+        double start = vt_clock_s();
         status = step(run, l, err);
+        l->step_s[l->n_steps++] = vt_clock_s() - start;
         vt_phase_enter(before);
         if (status == VT_OK)
             status = record_interval(run, l, err);
@@ -230,24 +235,19 @@ static void print_epoch(vt_run *run, const vt_record_epoch *epoch, bool evaluate
     fflush(stdout);
 }
 
-/* Speed and memory, which no result depends on, go to a file of their own. */
 static void note_perf(vt_run *run, const struct loop *l, double train_s, int64_t eval_images)
 {
-    char line[256];
-    int fd;
-    int64_t size;
-    vt_error ignored = {0};
-    int n = snprintf(line, sizeof line,
-                     "{\"epoch\":%" PRId64 ",\"train_images_per_s\":%.2f,"
-                     "\"eval_images_per_s\":%.2f,\"data_wait_share\":%.5f,"
-                     "\"peak_rss_bytes\":%lld}\n",
-                     run->state.epoch, (double)l->epoch_images / train_s,
-                     l->eval_s > 0 ? (double)eval_images / l->eval_s : 0, l->data_s / train_s,
-                     (long long)vt_mem_peak_bytes());
-    if (vt_fs_open_update(run->dir.fd, "perf.jsonl", &fd, &size, &ignored) != VT_OK)
+    vt_perf perf = {.epoch = run->state.epoch,
+                    .train_images = (double)l->epoch_images,
+                    .train_s = train_s,
+                    .train_images_per_s = (double)l->epoch_images / train_s,
+                    .eval_images_per_s = l->eval_s > 0 ? (double)eval_images / l->eval_s : 0,
+                    .data_wait_share = l->data_s / train_s,
+                    .peak_rss_bytes = (double)vt_mem_peak_bytes()};
+    if (l->n_steps == 0)
         return;
-    vt_fs_write_at(fd, "perf.jsonl", size, line, (size_t)n, &ignored);
-    vt_fs_close(&fd);
+    vt_perf_steps(&perf, l->step_s, l->n_steps);
+    vt_perf_append(run->dir.fd, &perf);
 }
 
 /* Captures, and with the last epoch the logits of the whole test part. */
@@ -327,8 +327,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     if (status != VT_OK)
         return status;
     print_epoch(run, &record, evaluated);
-    if (l->epoch_images > 0)
-        note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
+    note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
     bool due =
         every->unit == VT_CADENCE_EPOCHS ? s->epoch % every->n == 0 : s->step % every->n == 0;
     bool chosen = best && c->train_select != VT_SELECT_LAST;
@@ -350,7 +349,8 @@ static vt_status take_buffers(const vt_run *run, struct loop *l, vt_error *err)
     l->order = vt_calloc((size_t)run->info->n[VT_PART_TRAIN], sizeof *l->order);
     l->images = vt_calloc(batch * pixels, sizeof *l->images);
     l->labels = vt_calloc(batch, sizeof *l->labels);
-    if (!l->order || !l->images || !l->labels)
+    l->step_s = vt_calloc((size_t)run->steps_per_epoch, sizeof *l->step_s);
+    if (!l->order || !l->images || !l->labels || !l->step_s)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of %zu images", batch);
     return VT_OK;
 }
@@ -400,8 +400,9 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     vt_free(loop.order);
     vt_free(loop.images);
     vt_free(loop.labels);
+    vt_free(loop.step_s);
     vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
-    vt_status concluded = vt_run_conclude(run, status, NULL, &second);
+    vt_status concluded = vt_run_conclude(run, status, &second);
     vt_publisher_wait(&run->publisher); /* it may have begun before the last records */
     if (concluded == VT_OK) {
         vt_publisher_start(&run->publisher, run->dir.path, run->concluded);
