@@ -144,6 +144,13 @@ done
 equal "selection does not change what is learned" "$(weights val)" "$(weights test)"
 check "selection on test is called biased" has "$dir/test.out" "biased"
 
+interrupt TERM 3 unselected quick/vit --set train.select=test --set train.epochs=20 \
+    --set "checkpoint.every=1 steps"
+check "before the first selection there are no best weights" \
+    test ! -e "$(folder unselected)/best.safetensors"
+equal "... and summary.json names none" \
+    "$(json "$(folder unselected)/summary.json" digests.best_weights)" null
+
 # Totals of the models.
 while read -r name total; do
     equal "$name has $total parameters" \

@@ -452,7 +452,8 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err)
     if (status == VT_OK) {
         int64_t best_epoch = run->state.best_epoch;
         bool has_best = vt_fs_hash_file(run->dir.fd, "best.safetensors", digest, &ignored) == VT_OK;
-        vt_sha256_hex(digest, best);
+        if (has_best)
+            vt_sha256_hex(digest, best);
         vt_sha256_hex(history.hash, metrics);
         vt_sha256_hex(run->weights_sha256, weights);
         vt_summary summary = {
