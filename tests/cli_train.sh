@@ -151,6 +151,11 @@ check "before the first selection there are no best weights" \
 equal "... and summary.json names none" \
     "$(json "$(folder unselected)/summary.json" digests.best_weights)" null
 
+# As many outputs as a head may have: 65535^2 counts are in no journal.
+train many quick/vit --set model.classes=65535 --set train.epochs=1
+check "a run with 65535 outputs has an evaluation" grep -q '^last' "$dir/many.out"
+check "... and a run.h5" test -s "$(folder many)/run.h5"
+
 # Totals of the models.
 while read -r name total; do
     equal "$name has $total parameters" \

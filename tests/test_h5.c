@@ -270,6 +270,25 @@ static void journal_cut_anywhere_still_publishes_or_says_why(void **state)
     vt_scratch_free(&s);
 }
 
+static void matrices_of_many_classes_are_left_out(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        vt_scratch s = vt_scratch_new();
+        const vt_made_run what = {
+            .epochs = 2, .steps = 1, .classes = VT_CONFUSION_CLASSES_MAX + more, .done = true};
+        double v[2];
+        vt_make_run(s.fd, &what);
+        publish_well(&s);
+        hid_t file = open_file(&s);
+        assert_true(H5Lexists(file, "/eval/test/confusion", H5P_DEFAULT) == !more);
+        read_doubles(file, "/eval/test/top1", 2, v);
+        assert_true(v[1] == 0.375);
+        H5Fclose(file);
+        vt_scratch_free(&s);
+    }
+}
+
 static void run_without_anything_yet_publishes(void **state)
 {
     vt_scratch s = vt_scratch_new();
@@ -427,6 +446,7 @@ int main(void)
         CASE("the digest is that of the results alone", digest_is_that_of_the_results_alone),
         CASE("a journal cut anywhere still publishes, or says why not",
              journal_cut_anywhere_still_publishes_or_says_why),
+        CASE("matrices of many classes are left out", matrices_of_many_classes_are_left_out),
         CASE("a run without anything yet publishes", run_without_anything_yet_publishes),
         CASE("captures that are wrong are refused, and the old run.h5 stays",
              captures_that_are_wrong_are_refused),

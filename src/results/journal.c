@@ -37,6 +37,12 @@ const char *vt_split_name(vt_split split)
     return names[split];
 }
 
+size_t vt_record_eval_size(int64_t classes)
+{
+    int64_t cells = classes <= VT_CONFUSION_CLASSES_MAX ? classes * classes : 0;
+    return sizeof(vt_record_eval) + (size_t)cells * sizeof(int64_t);
+}
+
 static void put_le(uint8_t *to, uint64_t value, int size)
 {
     for (int i = 0; i < size; i++)

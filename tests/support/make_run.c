@@ -47,7 +47,7 @@ static void put_run(vt_journal *journal, const vt_made_run *what)
 static void put_eval(vt_journal *journal, const vt_made_run *what, int64_t epoch, vt_split split)
 {
     size_t classes = (size_t)what->classes;
-    size_t size = sizeof(vt_record_eval) + classes * classes * sizeof(int64_t);
+    size_t size = vt_record_eval_size(what->classes);
     vt_record_eval *eval = vt_calloc(1, size);
     int64_t *confusion = (int64_t *)(eval + 1);
     *eval = (vt_record_eval){.epoch = epoch,
@@ -59,7 +59,7 @@ static void put_eval(vt_journal *journal, const vt_made_run *what, int64_t epoch
                              .top1 = 0.5 - 0.25 / (double)epoch,
                              .top5 = 0.9,
                              .ece = 0.05};
-    for (size_t i = 0; i < classes * classes; i++)
+    for (size_t i = 0; i < (size - sizeof *eval) / sizeof *confusion; i++)
         confusion[i] = 100 * epoch + 10 * (int64_t)(i / classes) + (int64_t)(i % classes);
     put(journal, VT_RECORD_EVAL, eval->step, eval, size);
     vt_free(eval);
