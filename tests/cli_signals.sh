@@ -209,6 +209,33 @@ equal "... the same command ends alike" "$code" 3
 check "... it went on from the checkpoint" matches "$dir/nan.err" '  resumed at step [0-9]+$'
 equal "... to the same step and layer" "$(grep 'not finite' "$dir/nan.err")" "$reason"
 
+# Weights that overflow while every loss is finite: only the head is trained, and decay alone
+# multiplies it by -700 a step. The 14th update is the last of an epoch, or lies within one.
+grow=(quick/vit --set "train.freeze=[patch_embed*, pos_embed, cls_token, blocks*, norm*]"
+    --set optim.lr=100 --set optim.weight_decay=7.01 --set schedule.name=constant
+    --set schedule.warmup_epochs=0 --set data.limit_train=8 --set data.limit_test=8
+    --set train.epochs=20 --set "checkpoint.every=1 steps" --set log.every=1)
+for batch in 4 2; do
+    start "inf$batch" "${grow[@]}" --set train.batch=$batch
+    equal "an update that makes weights infinite ends the run, batches of $batch" "$code" 3
+    check "... it names step and parameter" \
+        matches "$dir/inf$batch.err" 'step 14 .*parameter head\.weight that are not finite'
+    equal "... the weights before are kept" "$(newest_step "inf$batch")" 13
+    start "inf$batch" "${grow[@]}" --set train.batch=$batch
+    check "... the same command goes on from them, to the same end" \
+        matches "$dir/inf$batch.err" 'step 14 .*parameter head\.weight that are not finite'
+done
+
+start overflow "${grow[@]}" --set train.batch=4 --set data.limit_train=4 --set optim.weight_decay=10
+equal "weights so large that only the evaluation overflows end the run too" "$code" 3
+check "... it says so" matches "$dir/overflow.err" 'step 13 .*loss of the evaluation is not finite'
+cp "$(folder whole)/last.safetensors" "$dir/start.safetensors"
+printf '\0\0\200\177' | dd of="$dir/start.safetensors" bs=1 conv=notrunc status=none \
+    seek=$(($(stat -c %s "$dir/start.safetensors") - 4))
+start infinite "${exp[@]}" --set model.weights="$dir/start.safetensors"
+equal "a file of weights with an infinite one is refused" "$code" 65
+check "... and named" has "$dir/infinite.err" "$dir/start.safetensors: "
+
 # Nobody to talk to.
 talk() {
     equal "$1: exit status" "$2" 0

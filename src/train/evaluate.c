@@ -80,8 +80,7 @@ static void judge(vt_evaluator *e, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         double p;
         e->pred[i] = vt_softmax(e->logits + i * e->classes, e->classes, &p);
-        int bin = (int)(p * VT_CALIBRATION_BINS);
-        bin = bin < VT_CALIBRATION_BINS ? bin : VT_CALIBRATION_BINS - 1;
+        int bin = p < 1 ? (int)(p * VT_CALIBRATION_BINS) : VT_CALIBRATION_BINS - 1; /* NaN too */
         confidence[bin] += p;
         hits[bin] += e->pred[i] == e->label[i];
         if (confusion_bytes)

@@ -78,6 +78,10 @@ static vt_status load_start(vt_run *run, vt_error *err)
     vt_status status = vt_weights_start(run->engine.params, path, floats, hex, err);
     if (status == VT_OK) {
         vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
+        const vt_param *bad = vt_engine_bad_param(&run->engine);
+        if (bad)
+            status =
+                vt_fail(err, VT_ERR_DATA, "%s: %s has values that are not finite", path, bad->name);
         vt_sha256_init(&hash);
         vt_sha256_add(&hash, run->data_digest, strlen(run->data_digest));
         vt_sha256_add(&hash, hex, strlen(hex));
@@ -234,14 +238,30 @@ static int list_moments(const vt_run *run, vt_safetensor tensors[2])
     return n;
 }
 
+vt_status vt_run_check_weights(vt_run *run, vt_error *err)
+{
+    const vt_param *param = vt_engine_bad_param(&run->engine);
+    if (!param)
+        return VT_OK;
+    return vt_fail(err, VT_ERR_DIVERGED,
+                   "step %" PRId64 " (epoch %" PRId64 "): the update left values in the parameter "
+                   "%s that are not finite; the last good weights are in %s/last.safetensors; try "
+                   "a lower optim.lr, a warm-up or optim.clip_norm",
+                   run->state.step, run->state.epoch + 1, param->name, run->dir.path);
+}
+
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
 {
     vt_params *params = run->engine.params;
-    vt_safetensor moments[2], *weights = vt_calloc((size_t)params->n, sizeof *weights);
+    vt_safetensor moments[2];
     vt_checkpoint_int ints[VT_N_STATE_INTS];
     vt_checkpoint_double doubles[VT_N_STATE_DOUBLES];
     const vt_checkpoint_string strings[] = {
         {"exp_id", run->exp_id}, {"run_id", run->run_id}, {"numerics", run->numerics}};
+    vt_status status = vt_run_check_weights(run, err);
+    if (status != VT_OK)
+        return status;
+    vt_safetensor *weights = vt_calloc((size_t)params->n, sizeof *weights);
     if (!weights)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for a checkpoint");
     run->state.plateau_lr = run->schedule.lr;
@@ -267,7 +287,7 @@ vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
         .best = best,
         .keep = (int)run->config->checkpoint_keep,
     };
-    vt_status status = vt_rundir_check(&run->dir, err);
+    status = vt_rundir_check(&run->dir, err);
     if (status == VT_OK)
         status =
             vt_checkpoint_save(run->dir.fd, &checkpoint, &run->best_step, run->weights_sha256, err);

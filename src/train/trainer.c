@@ -177,7 +177,7 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
         if (status == VT_OK && inside && stop_wanted(run))
             status = vt_fail(err, VT_ERR_STOPPED, "stopped at step %" PRId64, s->step);
     }
-    return status;
+    return status == VT_OK ? vt_run_check_weights(run, err) : status;
 }
 
 static bool tick_eval(void *arg, int64_t done, int64_t total)
@@ -197,6 +197,13 @@ static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
         return vt_fail(err, VT_ERR_STOPPED,
                        "stopped at step %" PRId64 ", in the evaluation of epoch %" PRId64,
                        run->state.step, run->state.epoch);
+    if (!isfinite(e->record->loss))
+        return vt_fail(
+            err, VT_ERR_DIVERGED,
+            "step %" PRId64 " (epoch %" PRId64
+            "): the loss of the evaluation is not finite, although all weights are; try a "
+            "lower optim.lr, a warm-up or optim.clip_norm",
+            run->state.step, run->state.epoch);
     return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
                           err);
 }
@@ -213,7 +220,8 @@ static vt_status evaluate_all(vt_run *run, bool *best, vt_error *err)
         status = evaluate(run, (vt_part)part, err);
         bool selects =
             run->config->train_select == (part == VT_PART_VAL ? VT_SELECT_VAL : VT_SELECT_TEST);
-        if (selects && (s->best_epoch < 0 || run->evaluator.record->top1 > s->best_top1)) {
+        if (status == VT_OK && selects &&
+            (s->best_epoch < 0 || run->evaluator.record->top1 > s->best_top1)) {
             s->best_epoch = s->epoch;
             s->best_top1 = run->evaluator.record->top1;
             *best = true;
