@@ -242,6 +242,18 @@ inode=$(stat -c %i "$h5")
 train run "${exp[@]}"
 equal "... while one that holds all is left alone" "$(stat -c %i "$h5")" "$inode"
 
+# With nobody to talk to, what it would say must not end in a file. A damaged config.yaml makes it say
+# much while run.h5 is open.
+cp -r "$run" "$dir/mute"
+printf 'unknown_%d: 1\n' {1..20} >"$dir/mute/config.yaml"
+"$publish" "$dir/mute" >"$dir/said" 2>&1
+check "vitrine-h5 warns of a damaged file" grep -q unknown_9 "$dir/said"
+heard=$(sha256 "$dir/mute/run.h5")
+"$publish" "$dir/mute" <&- >&- 2>&-
+check "... with all standard streams closed it ends as it should" test $? -eq 74
+equal "... and publishes the same bytes" "$(sha256 "$dir/mute/run.h5")" "$heard"
+"$publish" "$run" >"$dir/said" 2>&1
+
 train threads "${exp[@]}" --threads 3 --set checkpoint.every='3 steps'
 equal "other threads and checkpoints give the same results digest" \
     "$("$publish" "$(folder threads)" | cut -d' ' -f1)" "$(cut -d' ' -f1 "$dir/said")"

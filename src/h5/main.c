@@ -125,6 +125,8 @@ static bool follow_parent(const char *text)
 int main(int argc, char **argv)
 {
     vt_error err = {0};
+    if (!vt_fs_keep_standard_streams())
+        return VT_ERR_IO;
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         fputs(usage, stdout);
         return VT_OK;
