@@ -39,8 +39,27 @@ vt_status vt_data_make_room(vt_data *data, int64_t side, int64_t classes, int64_
     return VT_OK;
 }
 
+/* All labels, which the split needs; the images once it is known which are in use. */
+static vt_status make_shapes(vt_data *data, uint64_t seed, vt_error *err)
+{
+    data->info.name = "shapes";
+    data->info.folder = "";
+    data->info.class_names = vt_shapes_names;
+    data->info.files = data->files;
+    data->info.official = true;
+    vt_status status = vt_data_make_room(data, VT_SHAPES_SIDE, VT_SHAPES_CLASSES, VT_SHAPES_TRAIN,
+                                         VT_SHAPES_TEST, err);
+    for (int64_t i = 0; i < data->n_images && status == VT_OK; i++) {
+        bool test = i >= data->n_train;
+        data->labels[i] =
+            (uint8_t)vt_shapes_label(seed, test, (uint32_t)(test ? i - data->n_train : i));
+    }
+    return status;
+}
+
 struct drawing {
-    vt_data *data;
+    const vt_data *data;
+    const bool *used; /* (n_images) */
     uint64_t seed;
 };
 
@@ -51,25 +70,11 @@ static void draw_images(void *arg, int64_t first, int64_t last, int worker)
     (void)worker;
     for (int64_t i = first; i < last; i++) {
         bool test = i >= data->n_train;
-        uint32_t number = (uint32_t)(test ? i - data->n_train : i);
-        data->labels[i] = (uint8_t)vt_shapes_label(a->seed, test, number);
-        vt_shapes_draw(a->seed, test, number,
-                       data->images + i * VT_SHAPES_SIDE * VT_SHAPES_SIDE * VT_DATA_MAX_CHANNELS);
+        if (a->used[i])
+            vt_shapes_draw(a->seed, test, (uint32_t)(test ? i - data->n_train : i),
+                           data->images +
+                               i * VT_SHAPES_SIDE * VT_SHAPES_SIDE * VT_DATA_MAX_CHANNELS);
     }
-}
-
-static vt_status make_shapes(vt_data *data, uint64_t seed, vt_pool *pool, vt_error *err)
-{
-    data->info.name = "shapes";
-    data->info.folder = "";
-    data->info.class_names = vt_shapes_names;
-    data->info.files = data->files;
-    data->info.official = true;
-    vt_status status = vt_data_make_room(data, VT_SHAPES_SIDE, VT_SHAPES_CLASSES, VT_SHAPES_TRAIN,
-                                         VT_SHAPES_TEST, err);
-    if (status == VT_OK)
-        vt_grid_run(pool, data->n_images, 100, draw_images, &(struct drawing){data, seed});
-    return status;
 }
 
 /* How many images of each class are held out: rounds over the classes, skipping empty ones. */
@@ -129,12 +134,23 @@ out:
     return status;
 }
 
+/* Of every image whether a part has it; NULL without memory. */
+static bool *find_used(const vt_data *data)
+{
+    bool *used = vt_calloc((size_t)data->n_images, sizeof *used);
+    for (int part = 0; part < VT_PART_COUNT && used; part++)
+        for (int64_t i = 0; i < data->info.n[part]; i++)
+            used[data->numbers[part][i]] = true;
+    return used;
+}
+
 static void add_text(vt_sha256 *hash, const char *text)
 {
     vt_sha256_add(hash, text, strlen(text));
 }
 
-static void digest(vt_data *data)
+/* A generated set has no files: what counts are the labels and bytes of the images in use. */
+static void digest(vt_data *data, const bool *used)
 {
     vt_sha256 hash = {0};
     uint8_t bytes[VT_SHA256_SIZE];
@@ -149,10 +165,13 @@ static void digest(vt_data *data)
         add_text(&hash, file->sha256);
         add_text(&hash, "\n");
     }
-    if (data->info.n_files == 0) {
-        vt_sha256_add(&hash, data->labels, (size_t)data->n_images);
-        vt_sha256_add(&hash, data->images, data->images_size);
-    }
+    size_t pixels = data->images_size / (size_t)data->n_images;
+    for (int64_t i = 0; i < data->n_images && data->info.n_files == 0; i++)
+        if (used[i])
+            vt_sha256_add(&hash, &data->labels[i], 1);
+    for (int64_t i = 0; i < data->n_images && data->info.n_files == 0; i++)
+        if (used[i])
+            vt_sha256_add(&hash, data->images + (size_t)i * pixels, pixels);
     for (int part = 0; part < VT_PART_COUNT; part++) {
         snprintf(line, sizeof line, "%s %" PRId64 "\n", vt_part_name((vt_part)part),
                  data->info.n[part]);
@@ -171,6 +190,7 @@ static void digest(vt_data *data)
 vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, vt_error *err)
 {
     vt_status status;
+    bool *used = NULL;
     *out = NULL;
     vt_data *data = vt_calloc(1, sizeof *data);
     if (!data)
@@ -179,7 +199,7 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
     if (strcmp(r->name, "cifar10") == 0 || strcmp(r->name, "cifar100") == 0)
         status = vt_cifar_read(data, r->name, r->dir, pool, err);
     else if (strcmp(r->name, "shapes") == 0)
-        status = make_shapes(data, r->seed, pool, err);
+        status = make_shapes(data, r->seed, err);
     else
         status = vt_fail(err, VT_ERR_CONFIG,
                          "unknown data set '%s'; expected cifar10, cifar100 or shapes", r->name);
@@ -188,7 +208,14 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
     status = split(data, r, err);
     if (status != VT_OK)
         goto out;
-    digest(data);
+    used = find_used(data);
+    if (!used) {
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the images of %s", data->info.name);
+        goto out;
+    }
+    if (data->info.n_files == 0)
+        vt_grid_run(pool, data->n_images, 20, draw_images, &(struct drawing){data, used, r->seed});
+    digest(data, used);
 
     data->train = r->train;
     data->test = r->test;
@@ -198,6 +225,7 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
             data->level[c][byte] = (x - r->mean[c]) / r->std[c];
         }
 out:
+    vt_free(used);
     if (status != VT_OK) {
         vt_data_free(data);
         data = NULL;
