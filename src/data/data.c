@@ -190,7 +190,7 @@ static void digest(vt_data *data, const bool *used)
 vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, vt_error *err)
 {
     vt_status status;
-    bool *used = NULL;
+    bool *used = NULL, shapes = strcmp(r->name, "shapes") == 0;
     *out = NULL;
     vt_data *data = vt_calloc(1, sizeof *data);
     if (!data)
@@ -198,7 +198,7 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
     data->val = r->val;
     if (strcmp(r->name, "cifar10") == 0 || strcmp(r->name, "cifar100") == 0)
         status = vt_cifar_read(data, r->name, r->dir, pool, err);
-    else if (strcmp(r->name, "shapes") == 0)
+    else if (shapes)
         status = make_shapes(data, r->seed, err);
     else
         status = vt_fail(err, VT_ERR_CONFIG,
@@ -213,7 +213,7 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the images of %s", data->info.name);
         goto out;
     }
-    if (data->info.n_files == 0)
+    if (shapes)
         vt_grid_run(pool, data->n_images, 20, draw_images, &(struct drawing){data, used, r->seed});
     digest(data, used);
 
