@@ -192,6 +192,16 @@ elif what == "recompute":
     logits -= logits.max(1, keepdims=True)
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), final["label"][()]]
     assert abs(loss.mean() - f["/eval/test/loss"][-1]) < 1e-5
+elif what == "rollout":
+    layers = sorted(k for k in f["/attention"] if k.startswith("layer_"))
+    assert len(layers) == 2 and f["/attention/rollout"].shape == (2, 3, 4, 4)
+    product = np.eye(17)
+    for name in layers:
+        layer = f["/attention"][name]["weights"][()].astype(float).mean(2)
+        product = (0.5 * layer + 0.5 * np.eye(17)) @ product
+    assert abs(product.sum(-1) - 1).max() < 1e-5
+    error = f["/attention/rollout"][()].reshape(2, 3, 16) - product[:, :, 0, 1:]
+    assert abs(error).max() < 1e-6 and f["/attention/rollout"][()].std() > 0
 elif what == "attention":
     for name in ("layer_00", "layer_01", "layer_02", "layer_03"):
         layer = f["/attention"][name]
@@ -208,9 +218,15 @@ for what in "digest: the digest can be recomputed from the file, as documented" 
     "axes: every dataset has units, a name and labelled axes with scales" \
     "nexus: viewers find the curve to show first" \
     "recompute: accuracy, loss and confusion follow from the final logits" \
-    "attention: attention rows sum to 1, and every layer says its windows"; do
+    "attention: attention rows sum to 1, and every layer says its windows" \
+    "rollout: the rollout of a ViT is the product of its layers"; do
+    file=$h5
+    if [[ $what == rollout:* ]]; then
+        train vit quick/vit --set attention.images=3 --set attention.epochs=all
+        file=$(folder vit)/run.h5
+    fi
     if [[ -n $python ]]; then
-        check "h5py: ${what#*: }" "$python" "$dir/read.py" "$h5" "${what%%:*}"
+        check "h5py: ${what#*: }" "$python" "$dir/read.py" "$file" "${what%%:*}"
     else
         skip "h5py: ${what#*: }" "python3-h5py is not installed (scripts/setup --test)"
     fi

@@ -110,6 +110,10 @@ static void put_attention(vt_journal *journal, int captures_fd, const vt_made_ru
         {"layer_01.window_w", "2"}, {"layer_01.shift_h", "1"}, {"layer_01.shift_w", "1"},
         {"layer_01.has_cls", "0"},
     };
+    static const vt_safetensors_meta global_meta[] = {
+        {"layer_00.grid_h", "2"}, {"layer_00.grid_w", "2"}, {"layer_00.has_cls", "1"},
+        {"layer_01.grid_h", "2"}, {"layer_01.grid_w", "2"}, {"layer_01.has_cls", "1"},
+    };
     static const vt_safetensors_meta bad_meta[] = {{"layer_01.grid_h", "4x"}};
     vt_flaw flaw = what->flaw;
     bool second = epoch == 2;
@@ -145,14 +149,21 @@ static void put_attention(vt_journal *journal, int captures_fd, const vt_made_ru
     if (flaw != VT_FLAW_NO_LAYER) {
         t[n_t++] = tensor(flaw == VT_FLAW_LAYER_NAME ? "layer_../../x" : "layer_00",
                           VT_SAFETENSORS_F32, 4, first, weights);
-        t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, flaw == VT_FLAW_LAYER_RANK ? 6 : 5,
-                          windows, weights);
+        if (what->global)
+            t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, 4, first, weights);
+        else
+            t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, flaw == VT_FLAW_LAYER_RANK ? 6 : 5,
+                              windows, weights);
     }
     const vt_safetensors_content content = {
         .tensors = t,
         .n_tensors = n_t,
-        .meta = flaw == VT_FLAW_GRID ? bad_meta : meta,
-        .n_meta = flaw == VT_FLAW_GRID ? 1 : (int)(sizeof meta / sizeof *meta)};
+        .meta = flaw == VT_FLAW_GRID ? bad_meta
+                : what->global       ? global_meta
+                                     : meta,
+        .n_meta = flaw == VT_FLAW_GRID ? 1
+                  : what->global       ? (int)(sizeof global_meta / sizeof *global_meta)
+                                       : (int)(sizeof meta / sizeof *meta)};
     snprintf(file, sizeof file, "attention-%lld.safetensors", (long long)epoch);
     capture(journal, captures_fd, file, "attention", epoch, &content, flaw);
     vt_free(weights);
