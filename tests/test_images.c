@@ -236,7 +236,7 @@ static void exif_data_that_make_no_sense_leave_a_picture_upright(void **state)
 static void load_source(vt_image *image, long long height, long long width)
 {
     for (int i = 0; i < 4; i++) {
-        char name[20];
+        char name[40];
         vt_error err = {0};
         snprintf(name, sizeof name, "source%d.png", i);
         blob file = read_blob(name);

@@ -94,12 +94,15 @@ def fill(net, name, images):
         norm.train().momentum = 1.0
     with torch.no_grad():
         net(images)
-    for handle in handles:
-        handle.remove()
     for norm in norms:
-        norm.momentum = 0.1
+        norm.eval().momentum = 0.1
         spread = norm.running_var.sqrt()
         norm.running_mean += (0.2 * spread * s.normal(*spread.shape)).to(spread.dtype)
         norm.running_var *= s.uniform(*spread.shape, low=0.7, high=1.4).to(spread.dtype)
         for buffer in (norm.running_mean, norm.running_var):
             buffer.copy_(buffer.float())
+    if norms:  # what the attention of an evaluation sees has moved
+        with torch.no_grad():
+            net(images)
+    for handle in handles:
+        handle.remove()

@@ -136,7 +136,8 @@ def timm_swin(model):
 def timm_mobilevit(model):
     """timm's own description of a network, with other numbers and strides in it."""
     fixed = {"qkv_bias": 1, "patch": 2, "mlp_ratio": 2, "norm_eps": 1e-5}
-    if any(float(model[key]) != value for key, value in fixed.items()):
+    rounded = any(dim % 8 for dim in model["dims"])  # timm's stages have multiples of 8
+    if rounded or any(float(model[key]) != value for key, value in fixed.items()):
         return None
     dims, expand = model["dims"], float(model["expand"])
     blocks = [inverted_residual(d=count, c=c, s=step, br=expand)
