@@ -9,7 +9,7 @@ set yrange [height : 0]
 set datafile missing "NaN"
 
 x(i) = left + across * (int(i) % columns) + (across - image) / 2.0
-y(i) = top + down * (int(i) / columns) + line * (1 + two_lines + probability) + 0.02
+y(i) = top + down * (int(i) / columns) + line * (1 + two_lines + probability) + 0.04
 row(i) = y(i) - line * (two_lines + probability + 0.45)
 ink(predicted, truth) = predicted eq truth ? 0x1a7f37 : 0xc62828
 set label 100 title at left + (across - image) / 2.0, top / 2.0 - 0.03

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Using a trained model: `vitrine eval` and `vitrine export`.
+# Using a trained model: `vitrine eval`, `vitrine predict` and `vitrine export`.
 set -uo pipefail
 # shellcheck source=tests/support/runs.sh
 source tests/support/runs.sh
@@ -109,6 +109,58 @@ else
         bash -c "grep -q '^Accuracy' '$dir/said' && grep -q -- '--out DIR' '$dir/errors'"
     rm "$run/plots"
 fi
+
+# Prediction, on a data set of files.
+photos=tests/fixtures/folder
+train photos quick/vit --set data.name=folder --set data.dir=$photos --set data.max_bad=1 \
+    --set model.image=32 --set model.classes=2 --set 'data.train=[resize: [32, 32]]' --set 'data.test=[resize: [32, 32]]' \
+    --set data.limit_train=0 --set data.limit_test=0 --set train.epochs=1 --set train.batch=8
+net=$(folder photos)
+check "eval lists images of a folder by their files" vt eval "$net" --format png
+list=$net/plots/samples.tsv
+agree() {
+    local image file truth name p
+    while IFS=$'\t' read -r image file truth name p; do
+        vt predict "$net" "$photos/$file" --json || return 1
+        [[ $(sed -nE 's/^      "name": "(.*)",?$/\1/p' "$dir/said") == "$name" ]] || return 1
+        [[ $file == $truth/* && -n $image ]] || return 1
+        awk -v a="$(sed -nE 's/^      "probability": ([0-9.e-]+),?$/\1/p' "$dir/said")" -v b="$p" \
+            'BEGIN { d = a - b; exit !(b > 0 && d < 1e-6 && d > -1e-6) }' || return 1
+    done < <(tail -n +2 "$list")
+}
+equal "... all of the test part" "$(wc -l <"$list")" 6
+check "... and predict says of each file what eval did" agree
+check "predict takes several files, PNG and JPEG" vt predict "$net" $photos/plain/00.png $photos/striped/01.jpg
+equal "... and says one class for each" \
+    "$(grep -cE '^tests/.*: (plain|striped)  \(class [01], probability [0-9.]+, top logit -?[0-9.]+\)$' "$dir/said")" 2
+equal "... and the probability of every class" "$(grep -cE '^ +[01] (plain  |striped)  0\.[0-9]{6}$' "$dir/said")" 4
+equal "... which sum to one, the likeliest first" \
+    "$(awk '/^  / { n++; p += $3; if (n % 2) first = $3; else bad += $3 > first } END { printf "%.5f %d", p, bad }' "$dir/said")" \
+    "2.00000 0"
+vt predict "$net" $photos/plain/00.png --top 1
+equal "--top shortens the list" "$(wc -l <"$dir/said")" 2
+tail -n +2 "$dir/said" >"$dir/from_file"
+"$vitrine" predict "$net" --top 1 - <$photos/plain/00.png >"$dir/said" 2>"$dir/errors"
+equal "standard input gives the same" "$(tail -n +2 "$dir/said")" "$(cat "$dir/from_file")"
+vt predict "$net" $photos/plain/00.png --json --threads 3
+one=$(cat "$dir/said")
+vt predict "$net" $photos/plain/00.png --json --threads 1
+equal "predictions do not depend on threads" "$(cat "$dir/said")" "$one"
+head -c 300 $photos/plain/01.jpg >"$dir/cut.jpg"
+vt predict "$net" "$dir/cut.jpg" "$dir/none.png" $photos/plain/00.png
+equal "of several files, one that is damaged decides the exit code" "$code" 65
+check "... is named" warns "$dir/cut.jpg"
+check "... like one that is missing" warns "$dir/none.png"
+check "... and the good one is answered" says '^tests/fixtures/folder/plain/00.png: '
+vt predict "$net" "$dir/none.png" --json
+equal "with JSON a failure stands in the list" "$(grep -c '"error": ".*none.png' "$dir/said")" 1
+vt predict "$net" --top 0 "$dir/none.png"
+equal "--top 0 is wrong use" "$code" 64
+vt predict "$net"
+equal "so is no image" "$code" 64
+vt predict nonsense "$dir/none.png" --results "$dir/vit"
+equal "a run that is not there is named" "$code" 66
+check "... with what a run may be" warns "no run 'nonsense'"
 
 # Export.
 check "export writes the weights beside the run's own files" vt export --to safetensors "$run"

@@ -176,7 +176,7 @@ static vt_status store_record(const struct job *job, int64_t number, const uint8
                                                     : "fine ",
                            record[i], layout->label_limit[i] - 1);
     int64_t image = job->table->first + number;
-    job->data->labels[image] = record[layout->label_bytes - 1];
+    job->data->labels[image] = record[class_byte(layout, job->data)];
     const uint8_t *planes = record + layout->label_bytes;
     uint8_t *pixel = job->data->images + image * PIXELS;
     for (int i = 0; i < PLANE; i++)

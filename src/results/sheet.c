@@ -8,7 +8,7 @@
 /* Inches; a line of text of 8 points. */
 #define IMAGE 0.86
 #define GAP 0.12
-#define LINE 0.155
+#define LINE 0.165
 #define CHARACTER 0.079
 #define TITLE 0.42
 
@@ -57,7 +57,7 @@ static void print_numbers(const vt_drawer *drawer, const vt_sheet *s, vt_text *t
     int64_t columns = s->n < s->columns ? s->n : s->columns;
     int64_t rows = (s->n + s->columns - 1) / s->columns;
     int lines = 1 + two + s->says_probability;
-    double across = IMAGE + GAP, down = IMAGE + GAP + LINE * lines;
+    double across = IMAGE + GAP, down = IMAGE + GAP + LINE * lines + 0.03;
     if (s->says_probability && characters < 12)
         characters = 12;
     if (across < CHARACTER * characters + GAP)

@@ -75,9 +75,11 @@ static vt_status evaluate(vt_assessment *a, bool quiet, vt_error *err)
     vt_evaluator *e = &a->evaluator;
     struct watch watch = {.a = a};
     vt_progress_init(&watch.progress, quiet, t->config->train_epochs, 1, 0);
-    vt_evaluator_run(e, a->part, t->epoch < 0 ? 0 : t->epoch, t->step < 0 ? 0 : t->step, tick,
-                     &watch);
+    bool whole = vt_evaluator_run(e, a->part, t->epoch < 0 ? 0 : t->epoch,
+                                  t->step < 0 ? 0 : t->step, tick, &watch);
     vt_progress_clear(&watch.progress);
+    if (!whole)
+        return vt_fail(err, e->err.status, "%s", e->err.text);
     vt_status status = count(a, err);
     if (status == VT_OK)
         status = vt_review_recorded(e, t->fd, &a->recorded, &a->recorded_eval, err);

@@ -2,7 +2,6 @@
 
 #include "base/mem.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,12 +42,13 @@ vt_status vt_review_wrong(const vt_evaluator *e, int64_t *places, int64_t *n, vt
 void vt_review_images(const vt_evaluator *e, vt_part part, const char *const *classes,
                       const int64_t *places, int64_t n, vt_sheet_image *images)
 {
-    (void)part;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = places[i];
+        const char *file = vt_data_item_name(e->data, part, e->order[at]);
         images[i] = (vt_sheet_image){.predicted = classes[e->pred[at]],
                                      .truth = classes[e->label[at]],
-                                     .number = e->order[at]};
+                                     .number = e->order[at],
+                                     .file = *file ? file : NULL};
         vt_softmax(e->logits + at * e->classes, e->classes, &images[i].probability);
     }
 }
@@ -56,23 +56,13 @@ void vt_review_images(const vt_evaluator *e, vt_part part, const char *const *cl
 vt_status vt_review_pixels(const vt_evaluator *e, vt_part part, const int64_t *places, int64_t n,
                            uint8_t *pixels, vt_error *err)
 {
-    const vt_config *c = e->engine->config;
-    int64_t size = c->model_image * c->model_image * c->model_channels;
-    float *image = vt_calloc((size_t)size, sizeof *image);
-    if (!image)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for a picture");
-    for (int64_t i = 0; i < n; i++) {
-        vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, c->seed, e->record->epoch,
-                      &e->order[places[i]], 1, image, NULL);
-        for (int64_t k = 0; k < size; k++) {
-            int64_t channel = k % c->model_channels;
-            float level =
-                image[k] * c->data_normalise.std[channel] + c->data_normalise.mean[channel];
-            *pixels++ = (uint8_t)(fminf(fmaxf(level, 0), 1) * 255.0f + 0.5f);
-        }
-    }
-    vt_free(image);
-    return VT_OK;
+    const vt_data_info *info = vt_data_info_of(e->data);
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < n && status == VT_OK; i++)
+        status =
+            vt_data_picture(e->data, part, e->order[places[i]],
+                            pixels + i * info->height * info->width * info->channels, NULL, err);
+    return status;
 }
 
 /* The search for an evaluation in the journal. */

@@ -15,8 +15,8 @@ vt_status vt_review_wrong(const vt_evaluator *e, int64_t *places, int64_t *n, vt
 /* Describes the images at these places. */
 void vt_review_images(const vt_evaluator *e, vt_part part, const char *const *classes,
                       const int64_t *places, int64_t n, vt_sheet_image *images);
-/* Their pixels (n, side, side, 3) as the network saw them, with the normalisation undone; side is
- * model.image. VT_ERR_NOMEM. */
+/* Their pixels (n, side, side, 3) as the network saw them before the normalisation; side is
+ * model.image. Errors as of vt_data_picture. */
 vt_status vt_review_pixels(const vt_evaluator *e, vt_part part, const int64_t *places, int64_t n,
                            uint8_t *pixels, vt_error *err);
 
