@@ -41,6 +41,12 @@ int64_t vt_row_chunks(int64_t rows)
     return chunks < 1 ? 1 : chunks > 16 ? 16 : chunks;
 }
 
+/* Two sums a column in double from each chunk, and four coefficients a column. */
+size_t vt_batchnorm_scratch(int64_t rows, int64_t cols)
+{
+    return (size_t)cols * ((size_t)vt_row_chunks(rows) * 2 * sizeof(double) + 4 * sizeof(float));
+}
+
 static vt_status choose_kernels(const vt_kernels **kernels, vt_error *err)
 {
     const char *forced = getenv("VITRINE_KERNELS");

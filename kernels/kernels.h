@@ -81,11 +81,19 @@ typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, fl
                                  vt_buf x, const float *w, const float *mean, const float *rstd,
                                  int64_t rows, int64_t cols, float *scratch);
 
-/* ---- GELU. erf: x/2 (1 + erf(x / sqrt 2)); tanh: x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))) */
-typedef enum vt_gelu_form { VT_GELU_FORM_ERF, VT_GELU_FORM_TANH } vt_gelu_form;
-typedef void vt_gelu_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_gelu_form form);
-typedef void vt_gelu_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
-                            vt_gelu_form form);
+/* ---- activations, element by element */
+typedef enum vt_activation_kind {
+    VT_ACT_GELU,      /* x/2 (1 + erf(x / sqrt 2)) (Hendrycks, Gimpel 2016) */
+    VT_ACT_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))) */
+    VT_ACT_SILU,      /* x / (1 + exp(-x)) */
+    VT_ACT_RELU,      /* max(x, 0); slope 0 at 0 */
+    VT_ACT_LEAKY,     /* x > 0 ? x : 0.1 x */
+    VT_ACT_MISH,      /* x tanh(log(1 + exp(x))) (Misra 2019) */
+} vt_activation_kind;
+typedef void vt_activation_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n,
+                                  vt_activation_kind kind);
+typedef void vt_activation_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
+                                  vt_activation_kind kind);
 
 /*
  * ---- attention in groups: full self-attention, windows and shifted windows are one kernel.
@@ -154,6 +162,102 @@ typedef void vt_merge_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t batch, int64
                              int64_t C);
 typedef void vt_merge_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t batch, int64_t H,
                              int64_t W, int64_t C);
+
+/*
+ * ---- convolution: x (batch, H, W, C) -> y (batch, Ho, Wo, O), Ho = (H + 2 pad - kernel) / stride
+ * + 1 rounded down (vt_conv_out), Wo likewise, both >= 1; outside the map is 0. w (O, C / groups,
+ * kernel, kernel), b (O) or NULL. scratch: vt_conv_scratch(sizes, backward) bytes in each pass, and
+ * on the CPU vt_conv_worker_scratch(sizes) bytes a thread.
+ */
+typedef struct vt_conv_sizes {
+    int64_t batch, H, W, C, O, kernel, stride, pad, groups;
+} vt_conv_sizes;
+int64_t vt_conv_out(int64_t size, int64_t kernel, int64_t stride, int64_t pad);
+typedef void vt_conv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
+                            const vt_conv_sizes *sizes, void *scratch);
+typedef void vt_conv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
+                              const vt_conv_sizes *sizes, void *scratch);
+/* dw += ..., db += ...; each may be NULL */
+typedef void vt_conv_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
+                              const vt_conv_sizes *sizes, void *scratch);
+size_t vt_conv_scratch(const vt_conv_sizes *sizes, bool backward);
+size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes);
+/* Depthwise: the same with groups = C = O, without bias. w (C, 1, kernel, kernel).
+ * scratch: vt_dwconv_scratch(sizes, backward) bytes in each pass. */
+typedef void vt_dwconv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_sizes *sizes,
+                              void *scratch);
+typedef void vt_dwconv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
+                                const vt_conv_sizes *sizes, void *scratch);
+typedef void vt_dwconv_bwd_w_fn(vt_dev *d, float *dw, vt_buf dy, vt_buf x,
+                                const vt_conv_sizes *sizes, void *scratch);
+size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward);
+
+/*
+ * ---- batch norm over rows, each column (channel) for itself (Ioffe, Szegedy 2015):
+ * y = (x - mean) * rstd * w + b, rstd = 1/sqrt(var + eps).
+ * training: mean and (biased) var of the rows; running_mean and running_var (cols) move by
+ * `momentum` towards the mean and the unbiased var (the biased one if rows = 1). Else mean and var
+ * are the running ones. mean, rstd (cols) are outputs in both, in double: where a mean is large
+ * beside its deviation, its rounding to float would show in every xhat.
+ * scratch: vt_batchnorm_scratch(rows, cols) bytes in both passes.
+ */
+typedef struct vt_batchnorm_sizes {
+    int64_t rows, cols;
+    float eps, momentum;
+    bool training;
+} vt_batchnorm_sizes;
+typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd,
+                                 float *running_mean, float *running_var, vt_buf x, const float *w,
+                                 const float *b, const vt_batchnorm_sizes *sizes, void *scratch);
+/* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. Without `training` mean
+ * and rstd are constants. */
+typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
+                                 vt_buf x, const float *w, const double *mean, const double *rstd,
+                                 const vt_batchnorm_sizes *sizes, void *scratch);
+size_t vt_batchnorm_scratch(int64_t rows, int64_t cols);
+
+/*
+ * ---- pooling: x (batch, H, W, C) -> y (batch, Ho, Wo, C), sizes as a convolution's. max: index
+ * (as y) is the place row * W + column of the first largest value in its window, an output; places
+ * outside the map never win. mean: of kernel * kernel places, those outside count as 0; index NULL.
+ */
+typedef enum vt_pooling_kind { VT_POOLING_MAX, VT_POOLING_MEAN } vt_pooling_kind;
+typedef struct vt_pooling_sizes {
+    int64_t batch, H, W, C, kernel, stride, pad; /* pad <= kernel / 2 */
+    vt_pooling_kind kind;
+} vt_pooling_sizes;
+typedef void vt_pooling_fwd_fn(vt_dev *d, vt_buf y, int32_t *index, vt_buf x,
+                               const vt_pooling_sizes *sizes);
+typedef void vt_pooling_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, const int32_t *index,
+                               const vt_pooling_sizes *sizes);
+
+/*
+ * ---- resize: x (batch, H, W, C) -> y (batch, Ho, Wo, C). bilinear: corners not aligned, source
+ * (i + 0.5) * H / Ho - 0.5, not below 0, neighbours clamped to the map; nearest: floor(i * H / Ho).
+ */
+typedef enum vt_resize_kind { VT_RESIZE_BILINEAR, VT_RESIZE_NEAREST } vt_resize_kind;
+typedef struct vt_resize_sizes {
+    int64_t batch, H, W, C, Ho, Wo;
+    vt_resize_kind kind;
+} vt_resize_sizes;
+typedef void vt_resize_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, const vt_resize_sizes *sizes);
+typedef void vt_resize_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy,
+                              const vt_resize_sizes *sizes);
+
+/* ---- concatenation: y (rows, Ca + Cb), a (rows, Ca) in front of b (rows, Cb). da.data or db.data
+ * may be NULL. */
+typedef void vt_concat_fwd_fn(vt_dev *d, vt_buf y, vt_buf a, vt_buf b, int64_t rows, int64_t Ca,
+                              int64_t Cb);
+typedef void vt_concat_bwd_fn(vt_dev *d, vt_buf da, bool write_a, vt_buf db, bool write_b,
+                              vt_buf dy, int64_t rows, int64_t Ca, int64_t Cb);
+
+/* ---- sequence pooling (Hassani et al. 2021): y (batch, C) = sum_n p[n] x[n], p = softmax over the
+ * N tokens of scores (batch, N). p (batch, N) is an output. */
+typedef void vt_sequence_pool_fwd_fn(vt_dev *d, vt_buf y, float *p, vt_buf x, vt_buf scores,
+                                     int64_t batch, int64_t N, int64_t C);
+typedef void vt_sequence_pool_bwd_fn(vt_dev *d, vt_buf dx, bool write_x, vt_buf dscores,
+                                     bool write_scores, vt_buf dy, vt_buf x, const float *p,
+                                     int64_t batch, int64_t N, int64_t C);
 
 /* ---- tokens: y (batch, t + N, C) with t = 1 if cls (C) is given, else 0: y[b,0] = cls,
  * y[b,t+i] = x[b,i]; then + pos (t + N, C) if given. cls, pos or NULL. */
@@ -232,16 +336,32 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(linear_bwd_w)                                                                                \
     X(layernorm_fwd)                                                                               \
     X(layernorm_bwd)                                                                               \
-    X(gelu_fwd)                                                                                    \
-    X(gelu_bwd)                                                                                    \
+    X(activation_fwd)                                                                              \
+    X(activation_bwd)                                                                              \
     X(attention_fwd)                                                                               \
     X(attention_bwd)                                                                               \
     X(attention_probs)                                                                             \
     X(patchify_fwd)                                                                                \
     X(merge_fwd)                                                                                   \
     X(merge_bwd)                                                                                   \
+    X(conv_fwd)                                                                                    \
+    X(conv_bwd_x)                                                                                  \
+    X(conv_bwd_w)                                                                                  \
+    X(dwconv_fwd)                                                                                  \
+    X(dwconv_bwd_x)                                                                                \
+    X(dwconv_bwd_w)                                                                                \
     X(tokens_fwd)                                                                                  \
     X(tokens_bwd)                                                                                  \
+    X(batchnorm_fwd)                                                                               \
+    X(batchnorm_bwd)                                                                               \
+    X(pooling_fwd)                                                                                 \
+    X(pooling_bwd)                                                                                 \
+    X(resize_fwd)                                                                                  \
+    X(resize_bwd)                                                                                  \
+    X(concat_fwd)                                                                                  \
+    X(concat_bwd)                                                                                  \
+    X(sequence_pool_fwd)                                                                           \
+    X(sequence_pool_bwd)                                                                           \
     X(mean_tokens_fwd)                                                                             \
     X(mean_tokens_bwd)                                                                             \
     X(first_token_fwd)                                                                             \

@@ -294,8 +294,8 @@ static void resizes_and_crops_have_torchvisions_bytes(void **state)
         vt_transform_list list = {.item = {t}, .n = 1};
         vt_size made = vt_transforms_size(&list, 1, (vt_size){from[0], from[1]});
         if (strcmp(kind, "box") == 0)
-            assert_true(vt_resize(&resizer, image.pixels, image.width,
-                                  (vt_box){box[0], box[1], box[2], box[3]}, made, out));
+            assert_true(vt_resizer_run(&resizer, image.pixels, image.width,
+                                       (vt_box){box[0], box[1], box[2], box[3]}, made, out));
         else
             apply(&t, &image, made, out);
         expect_pixels(what, out, made, size[0], size[1], sha256);
@@ -386,8 +386,8 @@ static void a_picture_is_prepared_as_the_test_part_is(void **state)
     load_source(&image, 37, 53);
     vt_data_request request = bytes_request;
     assert_int_equal(vt_data_prepare(&request, SIDE, &image, out, &err), VT_OK);
-    assert_true(vt_resize(&resizer, image.pixels, image.width, (vt_box){0, 0, 37, 53},
-                          (vt_size){SIDE, SIDE}, expected));
+    assert_true(vt_resizer_run(&resizer, image.pixels, image.width, (vt_box){0, 0, 37, 53},
+                               (vt_size){SIDE, SIDE}, expected));
     for (int i = 0; i < SIDE * SIDE * 3; i++)
         assert_true(out[i] == (float)expected[i] / 255.0f);
     /* a list that ends in another size: the sides are brought to the network's */
@@ -403,7 +403,7 @@ static void a_picture_is_prepared_as_the_test_part_is(void **state)
         for (int x = 0; x < 30; x++)
             memcpy(cut + (y * 30 + x) * 3, image.pixels + ((y + 8) * 53 + 12 + 29 - x) * 3, 3);
     assert_true(
-        vt_resize(&resizer, cut, 30, (vt_box){0, 0, 20, 30}, (vt_size){SIDE, SIDE}, expected));
+        vt_resizer_run(&resizer, cut, 30, (vt_box){0, 0, 20, 30}, (vt_size){SIDE, SIDE}, expected));
     for (int i = 0; i < SIDE * SIDE * 3; i++) {
         float x = (float)expected[i] / 255.0f;
         assert_true(out[i] == (i % 3 == 1 ? (x - 0.5f) / 0.25f : x));

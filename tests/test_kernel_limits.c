@@ -1,35 +1,97 @@
 /* What kernels do with numbers at the edge, with gradients that are not finite, and with memory. */
 #include "support/kernel_run.h"
 
-static const char *const FORM_NAMES[] = {"erf", "tanh"};
-
-/* Every 1/4096 from -12 to 12; beyond, both forms are x or 0 to the last bit. */
-static void gelu_is_accurate_over_a_fine_grid(void **state)
+/* Every 1/2048 from -32 to 32; beyond, the values are x, 0 or a tenth of x to the last bit. */
+static void activations_are_accurate_over_a_fine_grid(void **state)
 {
-    enum { N = 24 * 4096 + 1 };
+    static const char *const names[] = {"GELU", "GELU, tanh form", "SiLU",
+                                        "ReLU", "leaky ReLU",      "Mish"};
+    enum { N = 64 * 2048 + 1 };
     struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
     float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
     float *y = output(&r, N), *dx = output(&r, N);
     (void)state;
     for (int i = 0; i < N; i++) {
-        x[i] = (float)i / 4096 - 12;
+        x[i] = (float)i / 2048 - 32;
         one[i] = 1;
     }
-    for (int k = 0; k < 2; k++) {
-        vt_gelu_form form = k ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+    for (int k = 0; k < ACTIVATIONS; k++) {
+        vt_activation_kind kind = (vt_activation_kind)k;
         double worst = 0, worst_slope = 0;
-        r.k->gelu_fwd(r.dev, buf(y), buf(x), N, form);
-        r.k->gelu_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, form);
+        r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
+        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
-            worst = fmax(worst, fabs(y[i] - gelu_of(x[i], form)) / fmax(1, fabs(x[i])));
-            worst_slope = fmax(worst_slope, fabs(dx[i] - gelu_slope(x[i], form)));
+            worst = fmax(worst, fabs(y[i] - activation_of(x[i], kind)) / fmax(1, fabs(x[i])));
+            worst_slope = fmax(worst_slope, fabs(dx[i] - activation_slope(x[i], kind)));
         }
-        print_message("gelu %s: error %.2g max(1, |x|), of the slope %.2g\n", FORM_NAMES[k], worst,
+        print_message("%s: error %.2g max(1, |x|), of the slope %.2g\n", names[k], worst,
                       worst_slope);
         assert_true(worst < 3 * U);
         assert_true(worst_slope < 10 * U);
     }
     release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+/* SiLU and Mish fall as x exp(x), which must not end where exp(-x) overflows: relative errors. */
+static void activations_keep_their_tails(void **state)
+{
+    enum { N = 86 * 64 };
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
+    float *y = output(&r, N), *dx = output(&r, N);
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        x[i] = -2 - (float)i / 64; /* to -88; the slope's last zero is at -1.3 */
+        one[i] = 1;
+    }
+    for (int k = 0; k < 2; k++) {
+        vt_activation_kind kind = k ? VT_ACT_MISH : VT_ACT_SILU;
+        r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
+        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, kind);
+        for (int i = 0; i < N; i++) {
+            double want = activation_of(x[i], kind), slope = activation_slope(x[i], kind);
+            check_value("y", i, y[i], want, 8 * U * fabs(want));
+            check_value("dx", i, dx[i], slope, 16 * U * fabs(slope));
+        }
+    }
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void activations_behave_at_zero_and_infinity(void **state)
+{
+    static const float x[] = {0.0f, -0.0f, INFINITY, 200.0f, -200.0f, -3e38f, 3e38f, 1e-40f};
+    enum { N = sizeof x / sizeof x[0] };
+    /* y and the slope; NAN: not asked */
+    static const float value[ACTIVATIONS][N] = {
+        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
+        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
+        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
+        {0, 0, INFINITY, 200, 0, 0, 3e38f, 1e-40f},
+        {0, 0, INFINITY, 200, -20, 0.1f * -3e38f, 3e38f, 1e-40f},
+        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
+    };
+    static const float slope[ACTIVATIONS][N] = {
+        {0.5f, 0.5f, NAN, 1, 0, NAN, NAN, 0.5f}, {0.5f, 0.5f, NAN, 1, 0, NAN, NAN, 0.5f},
+        {0.5f, 0.5f, NAN, 1, 0, 0, 1, 0.5f},     {0, 0, 1, 1, 0, 0, 1, 1},
+        {0.1f, 0.1f, 1, 1, 0.1f, 0.1f, 1, 1},    {0.6f, 0.6f, NAN, 1, 0, 0, 1, 0.6f},
+    };
+    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    float one[N], y[N], dx[N];
+    (void)state;
+    for (int i = 0; i < N; i++)
+        one[i] = 1;
+    for (int k = 0; k < ACTIVATIONS; k++) {
+        r.k->activation_fwd(r.dev, buf(y), buf(x), N, (vt_activation_kind)k);
+        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, (vt_activation_kind)k);
+        for (int i = 0; i < N; i++) {
+            if (!isnan(value[k][i]) && y[i] != value[k][i])
+                fail_msg("activation %d of %g is %g", k, (double)x[i], (double)y[i]);
+            if (!isnan(slope[k][i]) && fabsf(dx[i] - slope[k][i]) > (float)U)
+                fail_msg("activation %d has slope %g at %g", k, (double)dx[i], (double)x[i]);
+        }
+    }
     vt_dev_free(r.dev);
 }
 
@@ -43,13 +105,13 @@ static void nan_is_never_hidden(void **state)
     double totals[4] = {0};
     (void)state;
     x[3] = x[20] = x[47] = NAN;
-    for (int form = 0; form < 2; form++) {
-        vt_gelu_form f = form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF;
+    for (int kind = 0; kind < ACTIVATIONS; kind++) {
+        vt_activation_kind f = (vt_activation_kind)kind;
         for (int backward = 0; backward < 2; backward++) {
             if (backward)
-                r.k->gelu_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
+                r.k->activation_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
             else
-                r.k->gelu_fwd(r.dev, buf(y), buf(x), 48, f);
+                r.k->activation_fwd(r.dev, buf(y), buf(x), 48, f);
             for (int i = 0; i < 48; i++)
                 assert_int_equal(isnan(y[i]) != 0, i == 3 || i == 20 || i == 47);
         }
@@ -183,7 +245,7 @@ static void kernels_allocate_nothing(void **state)
     r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
     r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
                        ROWS, 48, small + N);
-    r.k->gelu_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_GELU_FORM_ERF);
+    r.k->activation_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_ACT_GELU);
     r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
     r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
     r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
@@ -198,7 +260,11 @@ static void kernels_allocate_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        {"GELU is accurate over a fine grid", gelu_is_accurate_over_a_fine_grid, NULL, NULL, NULL},
+        {"activations are accurate over a fine grid", activations_are_accurate_over_a_fine_grid,
+         NULL, NULL, NULL},
+        {"SiLU and Mish keep their tails", activations_keep_their_tails, NULL, NULL, NULL},
+        {"activations behave at zero and at the largest numbers",
+         activations_behave_at_zero_and_infinity, NULL, NULL, NULL},
         {"NaN is never hidden", nan_is_never_hidden, NULL, NULL, NULL},
         {"the loss survives extreme logits", loss_survives_extreme_logits, NULL, NULL, NULL},
         {"the sum of squares is finite exactly if all gradients are",

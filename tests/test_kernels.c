@@ -105,23 +105,22 @@ static void run_layernorm(struct run *r)
     run_layernorm_of(r, 529, 48); /* 16 chunks of 34, the last of 19 */
 }
 
-static void run_gelu(struct run *r)
+static void run_activation(struct run *r)
 {
-    const vt_gelu_form forms[] = {VT_GELU_FORM_ERF, VT_GELU_FORM_TANH};
     const int64_t sizes[] = {1, 17, 48, 16384 + 33};
-    for (int k = 0; k < 8; k++) {
-        vt_gelu_form form = forms[k % 2];
-        int64_t n = sizes[k / 2];
+    for (int k = 0; k < 4 * ACTIVATIONS; k++) {
+        vt_activation_kind kind = (vt_activation_kind)(k % ACTIVATIONS);
+        int64_t n = sizes[k / ACTIVATIONS];
         float *x = new_array(r, n, false), *dy = input(r, n), *old_dx;
         float *y = output(r, n), *dx = output(r, n), *added = sum_output(r, n, &old_dx);
         fill_normal(r, x, n, 3, 0);
-        r->k->gelu_fwd(r->dev, buf(y), buf(x), n, form);
-        r->k->gelu_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, form);
-        r->k->gelu_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, form);
+        r->k->activation_fwd(r->dev, buf(y), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, kind);
         for (int64_t i = 0; r->check && i < n; i++) {
-            /* the bounds of the grid test below */
-            double want = dy[i] * gelu_slope(x[i], form), bound = 10 * U * fabs(dy[i]);
-            check_value("y", i, y[i], gelu_of(x[i], form), 3 * U * fmax(1, fabs(x[i])));
+            /* the bounds of the grid test in test_kernel_limits.c */
+            double want = dy[i] * activation_slope(x[i], kind), bound = 10 * U * fabs(dy[i]);
+            check_value("y", i, y[i], activation_of(x[i], kind), 3 * U * fmax(1, fabs(x[i])));
             check_value("dx", i, dx[i], want, bound);
             check_value("added dx", i, added[i], old_dx[i] + want,
                         bound + U * fabs(old_dx[i] + want));
@@ -477,7 +476,7 @@ static const struct family {
     void (*run)(struct run *r);
 } FAMILIES[] = {
     {"layernorm", run_layernorm},
-    {"gelu", run_gelu},
+    {"activation", run_activation},
     {"patches", run_patches},
     {"merge", run_merge},
     {"tokens", run_tokens},

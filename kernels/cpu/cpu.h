@@ -3,8 +3,8 @@
  *
  * Every file of this folder is compiled twice, for AVX2 and for AVX-512 (VT_ISA says which), and
  * the two give equal bits: arithmetic is written with vt_lanes (lanes.h), which has the same
- * sixteen lanes and the same order of every sum in both. VT_CPU(gelu_fwd) is the name of a kernel
- * in the compilation at hand, vt_avx2_gelu_fwd or vt_avx512_gelu_fwd; the prototypes below come
+ * sixteen lanes and the same order of every sum in both. VT_CPU(merge_fwd) is the name of a kernel
+ * in the compilation at hand, vt_avx2_merge_fwd or vt_avx512_merge_fwd; the prototypes below come
  * from the list in kernels.h.
  */
 #ifndef VT_KERNELS_CPU_H

@@ -113,6 +113,10 @@ VT_INLINE vt_ints vint_sub(vt_ints a, vt_ints b)
 {
     return _mm512_sub_epi32(a, b);
 }
+VT_INLINE vt_mask vint_equal(vt_ints a, vt_ints b)
+{
+    return _mm512_cmpeq_epi32_mask(a, b);
+}
 /* Shifts by a constant: arithmetic right, left. */
 #define vint_shift_right(a, bits) _mm512_srai_epi32(a, bits)
 #define vint_shift_left(a, bits) _mm512_slli_epi32(a, bits)
@@ -248,6 +252,11 @@ VT_INLINE vt_ints vint_add(vt_ints a, vt_ints b)
 VT_INLINE vt_ints vint_sub(vt_ints a, vt_ints b)
 {
     return (vt_ints){_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
+}
+VT_INLINE vt_mask vint_equal(vt_ints a, vt_ints b)
+{
+    return (vt_mask){_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.low, b.low)),
+                     _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.high, b.high))};
 }
 #define vint_shift_right(a, bits)                                                                  \
     ((vt_ints){_mm256_srai_epi32((a).low, bits), _mm256_srai_epi32((a).high, bits)})

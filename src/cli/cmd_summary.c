@@ -43,9 +43,10 @@ static void print_node(const vt_node *node, const char **before)
         print_path(param->name, *before);
         *before = param->name;
         snprintf(rest, sizeof rest, "%12" PRId64 "%s", param->shape.size,
-                 param->role == VT_ROLE_FIXED ? "  fixed"
-                 : param->trained             ? ""
-                                              : "  frozen");
+                 param->role == VT_ROLE_FIXED    ? "  fixed"
+                 : param->role == VT_ROLE_BUFFER ? "  buffer"
+                 : param->trained                ? ""
+                                                 : "  frozen");
         print_row(param->name, vt_shape_text(param->shape, shape), rest);
     }
     print_path(node->name, *before);

@@ -1,5 +1,7 @@
 #include "config/value.h"
 
+#include "config/stages.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -421,6 +423,12 @@ bool vt_value_read(const vt_field *field, const vt_yaml *node, void *member, vt_
         return read_cadence(&c, node, member);
     case VT_KIND_EPOCHS:
         return read_epochs(&c, node, member);
+    case VT_KIND_STEM:
+        return vt_part_read(field->path, "stem", node, member, store, diags);
+    case VT_KIND_HEAD:
+        return vt_part_read(field->path, "head", node, member, store, diags);
+    case VT_KIND_STAGES:
+        return vt_stages_read(field->path, node, member, store, diags);
     }
     return false;
 }
@@ -578,5 +586,14 @@ void vt_value_write(const vt_field *field, const void *member, enum vt_value_for
             vt_text_printf(text, epochs->kind == VT_EPOCHS_ALL ? "all" : "last");
         break;
     }
+    case VT_KIND_STEM:
+        vt_part_write("stem", member, form, text);
+        break;
+    case VT_KIND_HEAD:
+        vt_part_write("head", member, form, text);
+        break;
+    case VT_KIND_STAGES:
+        vt_stages_write(member, form, text);
+        break;
     }
 }

@@ -97,7 +97,7 @@ static vt_status resize(vt_easel *easel, const vt_transform *t, int place, vt_dr
     uint8_t *out = next_step(easel, picture, to, err);
     if (!out)
         return VT_ERR_NOMEM;
-    if (!vt_resize(&easel->resizer, picture->pixels, from.width, box, to, out))
+    if (!vt_resizer_run(&easel->resizer, picture->pixels, from.width, box, to, out))
         return vt_fail(err, VT_ERR_NOMEM, "no memory to resize a picture");
     *picture = (vt_picture){out, to};
     return VT_OK;

@@ -89,8 +89,8 @@ static void mix_rows(const uint8_t *rows, int64_t stride, const int32_t *weights
     }
 }
 
-bool vt_resize(vt_resizer *r, const uint8_t *pixels, int64_t stride, vt_box box, vt_size to,
-               uint8_t *out)
+bool vt_resizer_run(vt_resizer *r, const uint8_t *pixels, int64_t stride, vt_box box, vt_size to,
+                    uint8_t *out)
 {
     const uint8_t *rows = pixels + (box.top * stride + box.left) * CHANNELS;
     int64_t row_bytes = stride * CHANNELS, out_bytes = to.width * CHANNELS, room;

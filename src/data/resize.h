@@ -24,8 +24,8 @@ typedef struct vt_resizer {
 
 /* out (to.height, to.width, 3) = the box of a picture (.., stride, 3), resized. Pixels outside the
  * box are not looked at. False: no memory. */
-bool vt_resize(vt_resizer *resizer, const uint8_t *pixels, int64_t stride, vt_box box, vt_size to,
-               uint8_t *out);
+bool vt_resizer_run(vt_resizer *resizer, const uint8_t *pixels, int64_t stride, vt_box box,
+                    vt_size to, uint8_t *out);
 void vt_resizer_release(vt_resizer *resizer);
 
 /* Makes room for `size` elements of element_bytes behind the pointer at `block`, more than needed

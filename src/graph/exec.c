@@ -90,7 +90,7 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
                     .totals = memory->totals};
     call.y = (vt_buf){vt_program_value(program, node), node->type};
     call.dy = (vt_buf){vt_program_grad(program, node), node->type};
-    call.scratch = at_span(program, place->scratch);
+    call.scratch = at_span(program, step->backward ? place->scratch : place->forward_scratch);
     for (int i = 0; i < node->n_kept; i++)
         call.kept[i] = at_span(program, place->kept[i]);
     for (int i = 0; i < node->n_in; i++) {

@@ -155,7 +155,7 @@ static vt_param *create(vt_params *params, const char *name, vt_shape shape, vt_
     param->role = role;
     param->fill = fill;
     param->number = params->n;
-    param->trained = role != VT_ROLE_FIXED;
+    param->trained = vt_role_trains(role);
     params->item[params->n++] = param;
     return param;
 }

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VT_MAX_RANK = 4, VT_MAX_IN = 3, VT_MAX_KEPT = 2, VT_NODE_NAME = 96 };
+enum { VT_MAX_RANK = 4, VT_MAX_IN = 5, VT_MAX_KEPT = 2, VT_NODE_NAME = 96 };
 
 typedef struct vt_shape {
     int rank;
@@ -41,8 +41,11 @@ typedef enum vt_role {
     VT_ROLE_POS_EMBED,
     VT_ROLE_CLS_TOKEN,
     VT_ROLE_REL_BIAS,
-    VT_ROLE_FIXED, /* a constant table: not trained, not saved, not counted */
+    VT_ROLE_BUFFER, /* running statistics: not trained, not counted, but saved and loaded */
+    VT_ROLE_FIXED,  /* a constant table: not trained, not saved, not counted */
 } vt_role;
+
+bool vt_role_trains(vt_role role);
 
 typedef enum vt_fill_kind {
     VT_FILL_ZERO,
@@ -65,6 +68,7 @@ typedef struct vt_param {
     vt_role role;
     vt_fill fill;
     int number;     /* in order of creation */
+    bool head;      /* of the layer that makes the logits: its size follows the classes */
     bool trained;   /* set by vt_params_layout */
     bool decayed;   /* set by vt_params_layout */
     int64_t offset; /* in floats, into the weights block; the same in gradients if trained */
@@ -83,7 +87,7 @@ typedef struct vt_params {
 
 vt_params *vt_params_new(void);
 void vt_params_free(vt_params *params);
-/* Parameters that count (not FIXED), and their elements. */
+/* Elements of the parameters that count: neither buffers nor fixed tables. */
 int64_t vt_params_count(const vt_params *params);
 vt_param *vt_params_find(const vt_params *params, const char *name);
 /* Sets trained, decayed and offsets. no_decay: mask of 1u << VT_NO_DECAY_*, as in config/. */
@@ -100,6 +104,17 @@ typedef enum vt_op {
     VT_OP_COUNT
 } vt_op;
 #undef VT_OP
+
+/*
+ * Where the tokens of an attention's windows lie on the map, for captures. Window number p, place
+ * n: without windows (window_h = 0) token n of the map, behind the class token if there is one;
+ * with dilation d > 1, row n / window_w * d + p / d, column n % window_w * d + p % d; else the
+ * place in the window p of the padded map rolled by the shift.
+ */
+typedef struct vt_attention_layout {
+    int64_t grid_h, grid_w, window_h, window_w, shift_h, shift_w, dilation;
+    bool has_cls;
+} vt_attention_layout;
 
 typedef struct vt_node vt_node;
 
@@ -120,10 +135,11 @@ struct vt_node {
         int64_t n;
     } kept[VT_MAX_KEPT]; /* values saved for the backward pass */
     int n_kept;
-    size_t scratch_bytes;        /* during the op's backward pass */
-    size_t worker_scratch_bytes; /* a thread, in both */
-    double macs;                 /* multiply-accumulates forward, as computed */
-    double macs_padded;          /* of the form that computes padded tokens too */
+    size_t forward_scratch_bytes; /* during the op's forward pass */
+    size_t scratch_bytes;         /* during the op's backward pass */
+    size_t worker_scratch_bytes;  /* a thread, in both */
+    double macs;                  /* multiply-accumulates forward, as computed */
+    double macs_padded;           /* of the form that computes padded tokens too */
 
     vt_param *param; /* VT_OP_PARAM */
     union {
@@ -131,13 +147,12 @@ struct vt_node {
             float eps;
         } layernorm;
         struct {
-            vt_gelu_form form;
-        } gelu;
+            vt_activation_kind kind;
+        } activation;
         struct {
             const vt_attention_map *map;
             vt_attention_sizes sizes;
-            int64_t grid_h, grid_w, window_h, window_w, shift_h, shift_w; /* for captures */
-            bool has_cls;
+            vt_attention_layout layout;
         } attention;
         struct {
             int64_t patch;
@@ -145,6 +160,10 @@ struct vt_node {
         struct {
             int64_t height, width;
         } merge;
+        vt_conv_sizes conv; /* dense and depthwise */
+        vt_batchnorm_sizes batchnorm;
+        vt_pooling_sizes pooling;
+        vt_resize_sizes resize;
         struct {
             float rate; /* drop path of a residual; dropout */
             vt_draw_stream stream;

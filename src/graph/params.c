@@ -22,11 +22,16 @@ void vt_params_free(vt_params *params)
     vt_free(params);
 }
 
+bool vt_role_trains(vt_role role)
+{
+    return role != VT_ROLE_FIXED && role != VT_ROLE_BUFFER;
+}
+
 int64_t vt_params_count(const vt_params *params)
 {
     int64_t count = 0;
     for (int i = 0; i < params->n; i++)
-        count += params->item[i]->role == VT_ROLE_FIXED ? 0 : params->item[i]->shape.size;
+        count += vt_role_trains(params->item[i]->role) ? params->item[i]->shape.size : 0;
     return count;
 }
 
@@ -60,7 +65,7 @@ void vt_params_layout(vt_params *params, uint32_t no_decay, const char *const *f
     int64_t ends[3], offset = 0;
     for (int i = 0; i < params->n; i++) {
         vt_param *param = params->item[i];
-        param->trained = param->role != VT_ROLE_FIXED;
+        param->trained = vt_role_trains(param->role);
         for (int j = 0; j < n_freeze; j++)
             param->trained &= !vt_glob(freeze[j], param->name);
         param->decayed = param->trained && !exempt(param, no_decay);

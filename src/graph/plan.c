@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { ALIGN = 64, SPANS_A_NODE = 3 + VT_MAX_KEPT };
+enum { ALIGN = 64, SPANS_A_NODE = 4 + VT_MAX_KEPT };
 
 static int64_t rounded(int64_t bytes)
 {
@@ -76,6 +76,8 @@ static void place_backward(vt_plan *plan, const vt_graph *graph)
             for (int i = 0; i < node->n_kept; i++)
                 mine->kept[i] = add_span(
                     plan, s, s, node->kept[i].n * (int64_t)vt_dtype_size(node->kept[i].type));
+            if (node->forward_scratch_bytes)
+                mine->forward_scratch = add_span(plan, s, s, (int64_t)node->forward_scratch_bytes);
             continue;
         }
         for (int i = 0; i < node->n_kept; i++)
@@ -177,7 +179,7 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
         goto out;
     }
     for (int i = 0; i < graph->n; i++) {
-        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .scratch = -1};
+        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .scratch = -1, .forward_scratch = -1};
         for (int j = 0; j < VT_MAX_KEPT; j++)
             plan->node[i].kept[j] = -1;
         if ((int64_t)graph->node[i]->worker_scratch_bytes > plan->worker_bytes)

@@ -22,7 +22,7 @@ typedef struct vt_plan_step {
 } vt_plan_step;
 
 typedef struct vt_node_plan {
-    int value, grad, scratch; /* indices of spans, -1 for none */
+    int value, grad, scratch, forward_scratch; /* indices of spans, -1 for none */
     int kept[VT_MAX_KEPT];
     int last_use;          /* step of the node that uses its value last, going forward */
     bool write[VT_MAX_IN]; /* this node's backward pass is the first writer of in[i]'s gradient */

@@ -17,8 +17,8 @@ vt_node *vt_linear(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_nod
 vt_node *vt_layernorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b,
                       double eps);
 
-/* GELU (Hendrycks, Gimpel 2016), exact or in the tanh form. */
-vt_node *vt_gelu(vt_graph *g, const char *name, vt_node *x, vt_gelu_form form);
+/* y = f(x), element by element; kernels.h has the formulas. */
+vt_node *vt_activation(vt_graph *g, const char *name, vt_node *x, vt_activation_kind kind);
 
 /*
  * Multi-head attention of the tokens in each group of `map` (windows.h makes maps):
@@ -37,6 +37,36 @@ vt_node *vt_patchify(vt_graph *g, const char *name, vt_node *image, int64_t patc
 /* Patch merging's gather: map (B, H*W, C) -> (B, ceil(H/2) * ceil(W/2), 4C), neighbours in the
  * order (row, column) = (0,0), (1,0), (0,1), (1,1); odd maps are padded with 0. */
 vt_node *vt_merge(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width);
+
+/*
+ * Convolution of a map (B, H*W, C) (or an image (B, H, W, C)) -> (B, Ho*Wo, O), zero padding on all
+ * sides. w (O, C / groups, k, k), b (O) or NULL. groups = C = O is the depthwise kernel's case (no
+ * bias). A 1 x 1 convolution of stride 1 is vt_linear.
+ */
+vt_node *vt_conv(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,
+                 vt_node *w, vt_node *b, int64_t stride, int64_t pad, int64_t groups);
+vt_node *vt_dwconv(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,
+                   vt_node *w, int64_t stride, int64_t pad);
+
+/* Batch norm of each channel over all other axes (Ioffe, Szegedy 2015): batch statistics in a
+ * training graph, which moves the running ones by 0.1; the running ones in evaluation.
+ * w, b, running_mean, running_var (C); the last two have role VT_ROLE_BUFFER. */
+vt_node *vt_batchnorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b,
+                      vt_node *running_mean, vt_node *running_var, double eps);
+
+/* Pooling of a map (B, H*W, C) -> (B, Ho*Wo, C); see kernels.h for the sizes and borders. */
+vt_node *vt_pooling(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,
+                    int64_t kernel, int64_t stride, int64_t pad, vt_pooling_kind kind);
+
+/* A map of another size: (B, H*W, C) -> (B, Ho*Wo, C). */
+vt_node *vt_resize(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,
+                   int64_t to_height, int64_t to_width, vt_resize_kind kind);
+
+/* Channels of a, then those of b: (..., Ca), (..., Cb) -> (..., Ca + Cb). */
+vt_node *vt_concat(vt_graph *g, const char *name, vt_node *a, vt_node *b);
+
+/* (B, N, C) and scores (B, N, 1) -> (B, C): the tokens' mean weighed by softmax(scores). */
+vt_node *vt_sequence_pool(vt_graph *g, const char *name, vt_node *x, vt_node *scores);
 
 /* Class token in front (cls (C) or NULL), then positions added (pos (tokens, C) or NULL). */
 vt_node *vt_tokens(vt_graph *g, const char *name, vt_node *x, vt_node *cls, vt_node *pos);

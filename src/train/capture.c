@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { META_A_LAYER = 7, META_TEXT = 48 };
+enum { META_A_LAYER = 8, META_TEXT = 48 };
 
 struct layer {
     const vt_node *node; /* of the first slot; the others have the same layers */
@@ -67,12 +67,10 @@ bool vt_capture_wanted(const vt_config *config, int64_t epoch)
 static void describe(struct layer *layer, int number)
 {
     static const char *const keys[META_A_LAYER] = {"grid_h",  "grid_w",  "window_h", "window_w",
-                                                   "shift_h", "shift_w", "has_cls"};
-    const vt_node *node = layer->node;
-    const int64_t values[META_A_LAYER] = {node->attention.grid_h,   node->attention.grid_w,
-                                          node->attention.window_h, node->attention.window_w,
-                                          node->attention.shift_h,  node->attention.shift_w,
-                                          node->attention.has_cls};
+                                                   "shift_h", "shift_w", "dilation", "has_cls"};
+    const vt_attention_layout *l = &layer->node->attention.layout;
+    const int64_t values[META_A_LAYER] = {l->grid_h,  l->grid_w,  l->window_h, l->window_w,
+                                          l->shift_h, l->shift_w, l->dilation, l->has_cls};
     snprintf(layer->name, sizeof layer->name, "layer_%02d", number);
     for (int i = 0; i < META_A_LAYER; i++) {
         snprintf(layer->key[i], META_TEXT, "%s.%s", layer->name, keys[i]);
@@ -272,7 +270,7 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
         int64_t heads = layer->node->attention.sizes.heads, p = map->places;
         vt_safetensor *t = &tensors[4 + i];
         *t = (vt_safetensor){.name = layer->name, .type = VT_SAFETENSORS_F32, .data = layer->probs};
-        if (layer->node->attention.window_h)
+        if (layer->node->attention.layout.window_h)
             t->rank = 5, t->shape[0] = c->n, t->shape[1] = map->windows, t->shape[2] = heads,
             t->shape[3] = p, t->shape[4] = p;
         else

@@ -138,21 +138,48 @@ static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},
                              .grad_scale = 1.0f / 7,
                              .clip = 0.75f};
 
-/* GELU and its slope in double, with the C library's functions. */
-static inline double gelu_of(double x, vt_gelu_form form)
+/* Activations and their slopes in double, with the C library's functions. */
+static inline double activation_of(double x, vt_activation_kind kind)
 {
-    if (form == VT_GELU_FORM_ERF)
-        return x / 2 * erfc(-x * M_SQRT1_2);
     double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
-    return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
+    switch (kind) {
+    case VT_ACT_GELU:
+        return x / 2 * erfc(-x * M_SQRT1_2);
+    case VT_ACT_GELU_TANH:
+        return x / (1 + exp(-2 * u)); /* x / 2 (1 + tanh u) */
+    case VT_ACT_SILU:
+        return x / (1 + exp(-x));
+    case VT_ACT_RELU:
+        return x > 0 ? x : 0;
+    case VT_ACT_LEAKY:
+        return x > 0 ? x : 0.1 * x;
+    case VT_ACT_MISH:
+        return x * tanh(log1p(exp(x)));
+    }
+    return NAN;
 }
 
-static inline double gelu_slope(double x, vt_gelu_form form)
+static inline double activation_slope(double x, vt_activation_kind kind)
 {
-    if (form == VT_GELU_FORM_ERF)
-        return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
     double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
-    return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);
+    double e = 1 / (1 + exp(-x)), t = tanh(log1p(exp(x)));
+    switch (kind) {
+    case VT_ACT_GELU:
+        return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+    case VT_ACT_GELU_TANH:
+        return s + 2 * x * s * (1 - s) * k * (1 + 3 * 0.044715 * x * x);
+    case VT_ACT_SILU:
+        return e + x * e / (1 + exp(x));
+    case VT_ACT_RELU:
+        return x > 0 ? 1 : 0;
+    case VT_ACT_LEAKY:
+        return x > 0 ? 1 : 0.1;
+    case VT_ACT_MISH:
+        return t + x * (1 - t * t) * e;
+    }
+    return NAN;
 }
+
+enum { ACTIVATIONS = VT_ACT_MISH + 1 };
 
 #endif

@@ -31,6 +31,8 @@ void vt_net_free(vt_net *net)
     vt_params_free(net->params);
     for (int i = 0; i < net->n_outputs; i++)
         vt_free(net->output[i].data);
+    for (int i = 0; i < net->n_leaves; i++)
+        vt_free(net->leaf[i].before);
     vt_free(net);
 }
 
@@ -93,6 +95,22 @@ vt_node *vt_net_value(vt_net *net, const char *name, vt_shape shape)
     vt_node *param = make_param(net, name, shape);
     vt_node *nothing = vt_graph_param(net->graph, zero, shape, VT_ROLE_WEIGHT, (vt_fill){0});
     return add_leaf(net, name, param, vt_residual(net->graph, name, nothing, param, 0));
+}
+
+vt_node *vt_net_buffer(vt_net *net, const char *name, vt_shape shape)
+{
+    char after[VT_NET_NAME];
+    vt_net_leaf *leaf = find_leaf(net, name);
+    if (leaf)
+        return leaf->value;
+    snprintf(after, sizeof after, "%s_after", name);
+    add_output(net, after, shape.size);
+    vt_node *param = vt_graph_param(net->graph, name, shape, VT_ROLE_BUFFER, (vt_fill){0});
+    add_leaf(net, name, param, param);
+    leaf = find_leaf(net, name);
+    leaf->before = vt_calloc((size_t)shape.size, sizeof *leaf->before);
+    assert_non_null(leaf->before);
+    return param;
 }
 
 vt_node *vt_net_input(vt_net *net, const char *name, vt_dtype type, vt_shape shape)
@@ -165,6 +183,8 @@ void vt_net_set(vt_net *net, const char *name, const float *data, int64_t n)
     if (!leaf || leaf->n != n)
         fail_msg("no leaf %s of %lld numbers", name, (long long)n);
     void *to = vt_program_value(net->program, leaf->source);
+    if (leaf->before)
+        memcpy(leaf->before, data, (size_t)n * sizeof *data);
     if (leaf->source->type == VT_F32)
         vt_dev_write(net->dev, to, data, (size_t)n * sizeof *data);
     for (int64_t i = 0; i < n && leaf->source->type == VT_I32; i++) {
@@ -191,6 +211,22 @@ static void read_probs(vt_net *net, const vt_call *call, vt_net_output *output)
     vt_dev_release(net->dev, probs, bytes);
 }
 
+/* Numbers of any type, as floats. */
+static void read_numbers(vt_net *net, float *to, const void *from, vt_dtype type, int64_t n)
+{
+    if (type == VT_F32)
+        vt_dev_read(net->dev, to, from, (size_t)n * sizeof *to);
+    for (int64_t i = 0; i < n && type != VT_F32; i++) {
+        double real = 0;
+        int32_t whole = 0;
+        if (type == VT_F64)
+            vt_dev_read(net->dev, &real, (const double *)from + i, sizeof real);
+        else
+            vt_dev_read(net->dev, &whole, (const int32_t *)from + i, sizeof whole);
+        to[i] = (float)(real + whole);
+    }
+}
+
 static void read_outputs(vt_net *net, const vt_call *call)
 {
     for (int i = 0; i < net->n_outputs; i++) {
@@ -199,10 +235,11 @@ static void read_outputs(vt_net *net, const vt_call *call)
             continue;
         if (output->what == VT_NET_PROBS)
             read_probs(net, call, output);
+        else if (output->what == VT_NET_KEPT)
+            read_numbers(net, output->data, call->kept[output->kept],
+                         call->node->kept[output->kept].type, output->n);
         else
-            vt_dev_read(net->dev, output->data,
-                        output->what == VT_NET_VALUE ? call->y.data : call->kept[output->kept],
-                        (size_t)output->n * sizeof(float));
+            read_numbers(net, output->data, call->y.data, call->y.type, output->n);
     }
 }
 
@@ -247,9 +284,31 @@ static void watch(void *arg, const vt_call *call)
     net->step++;
 }
 
+static void restore_buffers(vt_net *net)
+{
+    for (int i = 0; i < net->n_leaves; i++)
+        if (net->leaf[i].before)
+            vt_dev_write(net->dev, vt_program_value(net->program, net->leaf[i].source),
+                         net->leaf[i].before, (size_t)net->leaf[i].n * sizeof(float));
+}
+
+static void read_buffers(vt_net *net)
+{
+    for (int i = 0; i < net->n_leaves; i++) {
+        char after[VT_NET_NAME + 8];
+        if (!net->leaf[i].before)
+            continue;
+        snprintf(after, sizeof after, "%s_after", net->leaf[i].name);
+        vt_dev_read(net->dev, vt_net_find(net, after)->data,
+                    vt_program_value(net->program, net->leaf[i].source),
+                    (size_t)net->leaf[i].n * sizeof(float));
+    }
+}
+
 void vt_net_forward(vt_net *net)
 {
     double totals[VT_TOTALS] = {0};
+    restore_buffers(net);
     vt_dev_write(net->dev, net->memory.totals, totals, sizeof totals);
     net->step = 0;
     vt_program_forward(net->program, watch, net);
@@ -257,6 +316,7 @@ void vt_net_forward(vt_net *net)
     const vt_net_output *output = vt_net_find(net, "totals");
     for (int i = 0; i < VT_TOTALS; i++)
         output->data[i] = (float)totals[i];
+    read_buffers(net);
 }
 
 static void check_between_params(const vt_net *net)
@@ -267,7 +327,8 @@ static void check_between_params(const vt_net *net)
             const vt_param *param = net->params->item[i];
             inside = at >= param->offset && at < param->offset + param->shape.size;
         }
-        if (!inside && (net->memory.grads[at] != 0 || !isnan(net->memory.weights[at])))
+        bool wrote = at < net->memory.n_trained && net->memory.grads[at] != 0;
+        if (!inside && (wrote || !isnan(net->memory.weights[at])))
             fail_msg("float %lld, between two parameters, was written", (long long)at);
     }
 }
@@ -280,7 +341,7 @@ void vt_net_run(vt_net *net)
     for (int i = 0; i < net->n_leaves; i++) {
         const vt_node *source = net->leaf[i].source;
         char gradient[VT_NET_NAME + 1];
-        if (source->op != VT_OP_PARAM)
+        if (source->op != VT_OP_PARAM || net->leaf[i].before)
             continue;
         snprintf(gradient, sizeof gradient, "d%s", net->leaf[i].name);
         vt_dev_read(net->dev, vt_net_find(net, gradient)->data,

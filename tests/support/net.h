@@ -31,6 +31,7 @@ typedef struct vt_net_output {
 typedef struct vt_net_leaf {
     char name[VT_NET_NAME];
     vt_node *source, *value; /* what is written; what ops read */
+    float *before;           /* of a buffer: what was set, for each pass to begin with */
     int64_t n;
 } vt_net_leaf;
 
@@ -62,6 +63,8 @@ void vt_net_free(vt_net *net);
 /* Leaves are found again by their name, so an op can be built twice on the same ones. */
 vt_node *vt_net_param(vt_net *net, const char *name, vt_shape shape);
 vt_node *vt_net_value(vt_net *net, const char *name, vt_shape shape);
+/* Running statistics: each pass begins with what was set, and leaves its result in "NAME_after". */
+vt_node *vt_net_buffer(vt_net *net, const char *name, vt_shape shape);
 vt_node *vt_net_input(vt_net *net, const char *name, vt_dtype type, vt_shape shape);
 
 /* Asks for an output: a node's value; what it keeps under number `kept`; attention's weights. */

@@ -76,8 +76,8 @@ static vt_node *build_gelu(vt_trial *t, bool outputs)
 {
     (void)outputs;
     bool tanh_form = strcmp(t->fixture->name, "gelu_tanh") == 0;
-    return vt_gelu(t->net->graph, "op", matrix(t, "x"),
-                   tanh_form ? VT_GELU_FORM_TANH : VT_GELU_FORM_ERF);
+    return vt_activation(t->net->graph, "op", matrix(t, "x"),
+                         tanh_form ? VT_ACT_GELU_TANH : VT_ACT_GELU);
 }
 
 static vt_node *build_cross_entropy(vt_trial *t, bool outputs)
@@ -125,6 +125,23 @@ static vt_node *build_merge(vt_trial *t, bool outputs)
     (void)outputs;
     return vt_merge(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
                     vt_trial_int(t, "width"));
+}
+
+static vt_node *build_conv(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    vt_node *bias = vt_trial_int(t, "bias") ? param(t, "b") : NULL;
+    return vt_conv(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                   vt_trial_int(t, "width"), param(t, "w"), bias, vt_trial_int(t, "stride"),
+                   vt_trial_int(t, "pad"), vt_trial_int(t, "groups"));
+}
+
+static vt_node *build_dwconv(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    return vt_dwconv(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                     vt_trial_int(t, "width"), param(t, "w"), vt_trial_int(t, "stride"),
+                     vt_trial_int(t, "pad"));
 }
 
 static vt_node *finish_attention(vt_trial *t, vt_node *op, bool outputs)
@@ -191,6 +208,73 @@ static vt_node *build_residual(vt_trial *t, bool outputs)
     return vt_residual(t->net->graph, "op", value(t, "x"), value(t, "f"), t->rate);
 }
 
+/* ---- maps */
+
+static vt_node *build_batchnorm(vt_trial *t, bool outputs)
+{
+    vt_node *mean = vt_net_buffer(t->net, "running_mean", shape_of(t, "running_mean"));
+    vt_node *var = vt_net_buffer(t->net, "running_var", shape_of(t, "running_var"));
+    vt_node *op = vt_batchnorm(t->net->graph, "op", matrix(t, "x"), param(t, "w"), param(t, "b"),
+                               mean, var, number(t, "eps"));
+    if (op)
+        op->batchnorm.training = vt_trial_int(t, "training");
+    if (outputs && op) {
+        vt_net_watch(t->net, "mean", op, VT_NET_KEPT, 0);
+        vt_net_watch(t->net, "rstd", op, VT_NET_KEPT, 1);
+    }
+    return op;
+}
+
+static vt_node *build_bent(vt_trial *t, bool outputs)
+{
+    static const char *const names[] = {
+        [VT_ACT_SILU] = "silu",
+        [VT_ACT_RELU] = "relu",
+        [VT_ACT_LEAKY] = "leaky_relu",
+        [VT_ACT_MISH] = "mish",
+    };
+    int kind = VT_ACT_SILU;
+    (void)outputs;
+    while (kind < VT_ACT_MISH && strcmp(names[kind], t->fixture->name) != 0)
+        kind++;
+    return vt_activation(t->net->graph, "op", matrix(t, "x"), (vt_activation_kind)kind);
+}
+
+static vt_node *build_pooling(vt_trial *t, bool outputs)
+{
+    bool largest = strcmp(t->fixture->name, "max_pool") == 0;
+    vt_node *op =
+        vt_pooling(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                   vt_trial_int(t, "width"), vt_trial_int(t, "kernel"), vt_trial_int(t, "stride"),
+                   vt_trial_int(t, "pad"), largest ? VT_POOLING_MAX : VT_POOLING_MEAN);
+    if (outputs && largest && op)
+        vt_net_watch(t->net, "index", op, VT_NET_KEPT, 0);
+    return op;
+}
+
+static vt_node *build_resize(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    bool nearest = strcmp(t->fixture->name, "resize_nearest") == 0;
+    return vt_resize(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                     vt_trial_int(t, "width"), vt_trial_int(t, "to_height"),
+                     vt_trial_int(t, "to_width"), nearest ? VT_RESIZE_NEAREST : VT_RESIZE_BILINEAR);
+}
+
+static vt_node *build_concat(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    return vt_concat(t->net->graph, "op", value(t, "a"), value(t, "b"));
+}
+
+static vt_node *build_sequence_pool(vt_trial *t, bool outputs)
+{
+    vt_node *op = vt_sequence_pool(t->net->graph, "op", value(t, "x"), value(t, "scores"));
+    if (outputs && op)
+        vt_net_watch(t->net, "p", op, VT_NET_KEPT, 0);
+    return op;
+}
+
 #define ROWS(X)                                                                                    \
     X("linear", "linear", build_linear, 5e-7, 5e-7, 1e-6, true)                                    \
     X("layer norm", "layernorm", build_layernorm, 4e-7, 4e-7, 3e-5, false)                         \
@@ -201,6 +285,8 @@ static vt_node *build_residual(vt_trial *t, bool outputs)
     X("mean pooling", "mean_pool", build_mean, 4e-7, 2e-7, 2e-6, true)                             \
     X("token selection", "token_select", build_select, 0, 0, 1e-6, true)                           \
     X("patch merging", "patch_merge", build_merge, 0, 0, 1e-6, true)                               \
+    X("convolution", "conv", build_conv, 8e-7, 8e-7, 1e-6, true)                                   \
+    X("depthwise convolution", "dwconv", build_dwconv, 4e-7, 4e-7, 1e-6, true)                     \
     X("global attention", "attention", build_attention, 1.5e-6, 1.5e-6, 5e-5, false)               \
     X("attention in even windows", "window_even", build_window, 1e-6, 6e-6, 1e-4, false)           \
     X("attention in odd windows of 4", "window_odd4", build_window, 1e-6, 3e-6, 1e-4, false)       \
@@ -208,6 +294,17 @@ static vt_node *build_residual(vt_trial *t, bool outputs)
     X("attention in rectangles", "window_rect", build_window, 1e-6, 3e-6, 1e-4, false)             \
     X("dropout", "dropout", build_dropout, 2e-7, 2e-7, 1e-6, true)                                 \
     X("residual with drop path", "residual", build_residual, 2e-7, 2e-7, 1e-6, true)               \
+    X("batch norm", "batchnorm", build_batchnorm, 4e-7, 4e-7, 3e-5, false)                         \
+    X("SiLU", "silu", build_bent, 2e-7, 2e-7, 1e-5, false)                                         \
+    X("ReLU", "relu", build_bent, 0, 0, 1e-5, false)                                               \
+    X("leaky ReLU", "leaky_relu", build_bent, 2e-7, 2e-7, 1e-5, false)                             \
+    X("Mish", "mish", build_bent, 2e-7, 2e-7, 1e-5, false)                                         \
+    X("max pooling", "max_pool", build_pooling, 0, 4e-7, 1e-5, false)                              \
+    X("average pooling", "average_pool", build_pooling, 4e-7, 4e-7, 2e-6, true)                    \
+    X("bilinear resize", "resize_bilinear", build_resize, 4e-7, 4e-7, 2e-6, true)                  \
+    X("nearest resize", "resize_nearest", build_resize, 0, 4e-7, 1e-6, true)                       \
+    X("concatenation", "concat", build_concat, 0, 0, 1e-6, true)                                   \
+    X("sequence pooling", "sequence_pool", build_sequence_pool, 4e-7, 4e-7, 3e-5, false)           \
     X("cross entropy", "cross_entropy", build_cross_entropy, 3e-7, 1e-6, 5e-5, false)
 
 const vt_op_row vt_op_rows[VT_OP_ROWS] = {

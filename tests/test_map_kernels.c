@@ -1,0 +1,511 @@
+/*
+ * The kernels of convolutional networks other than convolutions, where the small cases of
+ * tests/test_ops.c do not reach: batch norm over many rows against sums in double, large maps,
+ * numbers at the edge, shapes that do not fit. The `run_...` functions are run again at other
+ * thread counts, chunk orders and kernel widths, whose outputs must be equal bit for bit.
+ */
+#include "support/kernel_run.h"
+
+#include "base/hash.h"
+#include "graph/graph.h"
+#include "ops/ops.h"
+
+/* ---- batch norm */
+
+struct norm {
+    vt_batchnorm_sizes sizes;
+    float *x, *w, *b, *running_mean, *running_var, *old_mean, *old_var;
+    float *y, *dy, *dx, *added, *old_dx, *dw, *old_dw, *db, *old_db;
+    double *mean, *rstd;
+    void *scratch;
+};
+
+static float *scratch_of(struct run *r, size_t bytes)
+{
+    return new_array(r, (int64_t)(bytes / sizeof(float)), false);
+}
+
+/* Numbers of deviation 2 around `centre`. */
+static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float centre, bool training)
+{
+    int64_t n = rows * cols;
+    struct norm t = {.sizes = {rows, cols, 1e-5f, 0.1f, training}};
+    t.x = new_array(r, n, false);
+    fill_normal(r, t.x, n, 2, centre);
+    t.dy = new_array(r, n, false);
+    fill_normal(r, t.dy, n, 1, 0.25f);
+    t.w = input(r, cols);
+    t.b = input(r, cols);
+    t.running_mean = sum_output(r, cols, &t.old_mean);
+    t.running_var = sum_output(r, cols, &t.old_var);
+    for (int64_t c = 0; c < cols; c++)
+        t.running_var[c] = t.old_var[c] = 1 + fabsf(t.old_var[c]);
+    t.y = output(r, n);
+    t.dx = output(r, n);
+    t.added = sum_output(r, n, &t.old_dx);
+    t.dw = sum_output(r, cols, &t.old_dw);
+    t.db = sum_output(r, cols, &t.old_db);
+    t.mean = (double *)(void *)output(r, 2 * cols);
+    t.rstd = (double *)(void *)output(r, 2 * cols);
+    t.scratch = scratch_of(r, vt_batchnorm_scratch(rows, cols));
+    return t;
+}
+
+static void forward(struct run *r, struct norm *t)
+{
+    r->k->batchnorm_fwd(r->dev, buf(t->y), t->mean, t->rstd, t->running_mean, t->running_var,
+                        buf(t->x), t->w, t->b, &t->sizes, t->scratch);
+}
+
+static void backward(struct run *r, struct norm *t, float *dx, bool write, float *dw, float *db)
+{
+    r->k->batchnorm_bwd(r->dev, buf(dx), write, dw, db, buf(t->dy), buf(t->x), t->w, t->mean,
+                        t->rstd, &t->sizes, t->scratch);
+}
+
+/* Deviations are 2 wherever the column's centre lies, and bounds do not grow with it: sums in float
+ * are of 16 terms. */
+static void check_column(const struct norm *t, int64_t c)
+{
+    int64_t cols = t->sizes.cols, last = t->sizes.rows * cols;
+    double rows = (double)t->sizes.rows, mean = 0, var = 0, sum = 0, dot = 0, m = 0.1;
+    for (int64_t i = c; i < last; i += cols)
+        mean += t->x[i] / rows;
+    for (int64_t i = c; i < last; i += cols)
+        var += (t->x[i] - mean) * (t->x[i] - mean) / rows;
+    if (t->sizes.training) {
+        double unbiased = rows > 1 ? var * rows / (rows - 1) : var;
+        double moved = (1 - m) * t->old_mean[c] + m * mean;
+        check_value("running mean", c, t->running_mean[c], moved,
+                    2 * U * (fabs(t->old_mean[c]) + m * fabs(mean)));
+        check_value("running var", c, t->running_var[c], (1 - m) * t->old_var[c] + m * unbiased,
+                    8 * U * (t->old_var[c] + unbiased));
+    } else {
+        mean = t->old_mean[c];
+        var = t->old_var[c];
+        check_value("running mean", c, t->running_mean[c], mean, 0);
+        check_value("running var", c, t->running_var[c], var, 0);
+    }
+    double rstd = 1 / sqrt(var + (double)t->sizes.eps), slope = rstd * t->w[c];
+    check_value("mean", c, t->mean[c], mean, 4 * U);
+    check_value("rstd", c, t->rstd[c], rstd, 4 * U * rstd);
+    for (int64_t i = c; i < last; i += cols) {
+        sum += t->dy[i];
+        dot += t->dy[i] * (t->x[i] - mean) * rstd;
+    }
+    /* most of a sum's rounding is of its last terms: 16 in float, the rest in double */
+    double bound = U * (4 * fabs(sum) + 4 * fabs(dot) + 16 * sqrt(rows)) * fmax(1, 2 * rstd);
+    check_value("dw", c, t->dw[c], t->old_dw[c] + 2 * dot, 2 * bound);
+    check_value("db", c, t->db[c], t->old_db[c] + 2 * sum, 2 * bound);
+    double mean_dy = t->sizes.training ? sum / rows : 0, mean_dot = mean_dy != 0 ? dot / rows : 0;
+    for (int64_t i = c; i < last; i += cols) {
+        double xhat = (t->x[i] - mean) * rstd, y = slope * (t->x[i] - mean) + t->b[c];
+        double dx = slope * (t->dy[i] - mean_dy - xhat * mean_dot);
+        double terms = fabs(slope) * (fabs(t->dy[i]) + fabs(mean_dy) + fabs(xhat * mean_dot) + 1);
+        check_value("y", i, t->y[i], y, 4 * U * (fabs(y - t->b[c]) + fabs(slope) + fabs(t->b[c])));
+        check_value("dx", i, t->dx[i], dx, 8 * U * terms);
+        check_value("added dx", i, t->added[i], t->old_dx[i] + dx,
+                    8 * U * terms + U * fabs(t->old_dx[i] + dx));
+    }
+}
+
+static void run_norm_of(struct run *r, int64_t rows, int64_t cols, float centre, bool training)
+{
+    struct norm t = new_norm(r, rows, cols, centre, training);
+    forward(r, &t);
+    backward(r, &t, t.dx, true, t.dw, t.db);
+    backward(r, &t, t.added, false, t.dw, NULL);
+    backward(r, &t, NULL, true, NULL, t.db);
+    for (int64_t c = 0; r->check && c < cols; c++)
+        check_column(&t, c);
+}
+
+static void run_norm(struct run *r)
+{
+    run_norm_of(r, 1, 17, 0, false);
+    run_norm_of(r, 2, 3, 5, true);
+    run_norm_of(r, 20, 1040, -3, true); /* more columns than a piece of their work */
+    run_norm_of(r, 30001, 20, 1000, true);
+    run_norm_of(r, 3001, 20, 0, false);
+}
+
+static void half_a_million_rows_cost_no_digits(void **state)
+{
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+    (void)state;
+    run_norm_of(&r, 128 * 64 * 64, 2, 300, true);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void equal_values_and_single_rows_are_normalised(void **state)
+{
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct norm t = new_norm(&r, 1001, 5, 0, true), one = new_norm(&r, 1, 5, 1000, true);
+    (void)state;
+    for (int64_t i = 0; i < 1001 * 5; i++)
+        t.x[i] = 1234.567f + (float)(i % 5);
+    forward(&r, &t);
+    forward(&r, &one);
+    for (int64_t i = 0; i < 1001 * 5; i++)
+        check_value("y", i, t.y[i], t.b[i % 5], 4 * U * (fabs(t.b[i % 5]) + 1));
+    for (int64_t c = 0; c < 5; c++) {
+        check_value("rstd", c, t.rstd[c], 1 / sqrt((double)t.sizes.eps), 1e-9);
+        check_value("y of one row", c, one.y[c], one.b[c], 0);
+        check_value("its running var", c, one.running_var[c], 0.9 * one.old_var[c],
+                    2 * U * one.old_var[c]);
+    }
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+/* ---- maps */
+
+/* Rows of weights: value i of m from the n values of one axis, in double. */
+static void axis_weights(double *weight, int64_t n, int64_t m, vt_resize_kind kind)
+{
+    memset(weight, 0, (size_t)(n * m) * sizeof *weight);
+    for (int64_t i = 0; i < m; i++) {
+        double at = fmax(0, ((double)i + 0.5) * (double)n / (double)m - 0.5);
+        int64_t low = (int64_t)fmin((double)(n - 1), at), high = low + 1 < n ? low + 1 : low;
+        if (kind == VT_RESIZE_NEAREST) {
+            weight[i * n + i * n / m] = 1;
+            continue;
+        }
+        weight[i * n + low] += 1 - (at - (double)low);
+        weight[i * n + high] += at - (double)low;
+    }
+}
+
+static void check_resize(const vt_resize_sizes *s, const float *x, const float *y, const float *dy,
+                         const float *dx)
+{
+    double *rows = vt_calloc((size_t)(s->H * s->Ho), sizeof *rows);
+    double *cols = vt_calloc((size_t)(s->W * s->Wo), sizeof *cols);
+    double *want = vt_calloc((size_t)(s->H * s->W), sizeof *want);
+    axis_weights(rows, s->H, s->Ho, s->kind);
+    axis_weights(cols, s->W, s->Wo, s->kind);
+    for (int64_t plane = 0; plane < s->batch * s->C; plane++) {
+        int64_t b = plane / s->C, c = plane % s->C, at = b * s->H * s->W;
+        memset(want, 0, (size_t)(s->H * s->W) * sizeof *want);
+        for (int64_t o = 0; o < s->Ho * s->Wo; o++) {
+            int64_t to = (b * s->Ho * s->Wo + o) * s->C + c;
+            double value = 0;
+            for (int64_t p = 0; p < s->H * s->W; p++) {
+                double w = rows[o / s->Wo * s->H + p / s->W] * cols[o % s->Wo * s->W + p % s->W];
+                value += w * x[(at + p) * s->C + c];
+                want[p] += w * dy[to];
+            }
+            check_value("y", to, y[to], value, 4 * U * 4);
+        }
+        for (int64_t p = 0; p < s->H * s->W; p++)
+            check_value("dx", p, dx[(at + p) * s->C + c], want[p], 16 * U * 16);
+    }
+    vt_free(want);
+    vt_free(cols);
+    vt_free(rows);
+}
+
+static void run_resize(struct run *r)
+{
+    static const int64_t sides[][4] = {
+        {31, 16, 32, 16}, {16, 9, 7, 30}, {1, 5, 9, 1}, {10, 3, 3, 10}, {7, 7, 56, 2}};
+    for (int i = 0; i < 10; i++) {
+        const int64_t *side = sides[i / 2];
+        vt_resize_sizes s = {2, side[0], side[1], 19, side[2], side[3], (vt_resize_kind)(i % 2)};
+        int64_t n = s.batch * s.H * s.W * s.C, n_y = s.batch * s.Ho * s.Wo * s.C;
+        float *x = input(r, n), *dy = input(r, n_y), *y = output(r, n_y), *dx = output(r, n), *old;
+        float *added = sum_output(r, n, &old);
+        r->k->resize_fwd(r->dev, buf(y), buf(x), &s);
+        r->k->resize_bwd(r->dev, buf(dx), true, buf(dy), &s);
+        r->k->resize_bwd(r->dev, buf(added), false, buf(dy), &s);
+        if (!r->check)
+            continue;
+        check_resize(&s, x, y, dy, dx);
+        for (int64_t e = 0; e < n; e++)
+            check_value("added dx", e, added[e], old[e] + dx[e], 0);
+    }
+}
+
+static void check_pooling(const vt_pooling_sizes *s, const float *x, const float *y,
+                          const int32_t *index, const float *dy, const float *dx)
+{
+    int64_t n = s->batch * s->H * s->W * s->C;
+    int64_t Ho = (s->H + 2 * s->pad - s->kernel) / s->stride + 1;
+    int64_t Wo = (s->W + 2 * s->pad - s->kernel) / s->stride + 1;
+    double *want = vt_calloc((size_t)n, sizeof *want), area = (double)(s->kernel * s->kernel);
+    for (int64_t o = 0; o < s->batch * Ho * Wo * s->C; o++) {
+        int64_t c = o % s->C, b = o / (Ho * Wo * s->C), best = -1;
+        double sum = 0;
+        for (int64_t k = 0; k < s->kernel * s->kernel; k++) {
+            int64_t row = o / (Wo * s->C) % Ho * s->stride - s->pad + k / s->kernel;
+            int64_t col = o / s->C % Wo * s->stride - s->pad + k % s->kernel;
+            if (row < 0 || col < 0 || row >= s->H || col >= s->W)
+                continue;
+            int64_t from = (b * s->H * s->W + row * s->W + col) * s->C + c;
+            sum += x[from] / area;
+            if (s->kind == VT_POOLING_MEAN)
+                want[from] += dy[o] / area;
+            if (best < 0 || x[from] > x[best])
+                best = from;
+        }
+        if (s->kind == VT_POOLING_MEAN) {
+            check_value("mean", o, y[o], sum, 16 * U);
+            continue;
+        }
+        check_value("largest", o, y[o], x[best], 0);
+        assert_int_equal(index[o], (best - b * s->H * s->W * s->C) / s->C);
+        want[best] += dy[o];
+    }
+    for (int64_t e = 0; e < n; e++)
+        check_value("dx", e, dx[e], want[e], 16 * U * (fabs(want[e]) + 4));
+    vt_free(want);
+}
+
+/* Whole numbers, so that most windows have ties. */
+static void run_pooling(struct run *r)
+{
+    static const int64_t windows[][3] = {{3, 2, 1}, {2, 2, 0}, {3, 1, 1}, {13, 1, 6}, {2, 5, 1}};
+    for (int i = 0; i < 10; i++) {
+        const int64_t *window = windows[i / 2];
+        vt_pooling_sizes s = {2,         15,        13,        37,
+                              window[0], window[1], window[2], (vt_pooling_kind)(i % 2)};
+        int64_t n = s.batch * s.H * s.W * s.C;
+        int64_t n_y = s.batch * s.C * ((s.H + 2 * s.pad - s.kernel) / s.stride + 1) *
+                      ((s.W + 2 * s.pad - s.kernel) / s.stride + 1);
+        float *x = input(r, n), *dy = input(r, n_y), *y = output(r, n_y), *dx = output(r, n), *old;
+        int32_t *index = (int32_t *)(void *)output(r, n_y);
+        float *added = sum_output(r, n, &old);
+        for (int64_t e = 0; e < n; e++)
+            x[e] = rintf(2 * x[e]);
+        r->k->pooling_fwd(r->dev, buf(y), index, buf(x), &s);
+        r->k->pooling_bwd(r->dev, buf(dx), true, buf(dy), index, &s);
+        r->k->pooling_bwd(r->dev, buf(added), false, buf(dy), index, &s);
+        if (!r->check)
+            continue;
+        check_pooling(&s, x, y, index, dy, dx);
+        for (int64_t e = 0; e < n; e++)
+            check_value("added dx", e, added[e], old[e] + dx[e], 0);
+    }
+}
+
+/* ---- numbers at the edge */
+
+static void nan_is_never_hidden(void **state)
+{
+    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct norm t = new_norm(&r, 100, 5, 0, true);
+    vt_pooling_sizes line = {1, 1, 6, 1, 3, 1, 1, VT_POOLING_MAX};
+    float x[] = {1, NAN, 7, 5, 4, 9}, y[6], p[6], dscores[6], one = 1;
+    int32_t index[6];
+    (void)state;
+    t.x[5 * 5 + 1] = NAN;
+    forward(&r, &t);
+    backward(&r, &t, t.dx, true, t.dw, t.db);
+    for (int64_t i = 0; i < 100 * 5; i++)
+        assert_true(isnan(t.y[i]) == (i % 5 == 1) && isnan(t.dx[i]) == (i % 5 == 1));
+    for (int64_t c = 0; c < 5; c++)
+        assert_true(isnan(t.running_mean[c]) == (c == 1) && isnan(t.running_var[c]) == (c == 1));
+    r.k->pooling_fwd(r.dev, buf(y), index, buf(x), &line);
+    for (int i = 0; i < 6; i++)
+        assert_true(isnan(y[i]) == (i < 3) && (i >= 3 || index[i] == 1));
+    line.kind = VT_POOLING_MEAN;
+    r.k->pooling_fwd(r.dev, buf(y), NULL, buf(x), &line);
+    for (int i = 0; i < 6; i++)
+        assert_true(isnan(y[i]) == (i < 3));
+    r.k->sequence_pool_fwd(r.dev, buf(y), p, buf(x + 2), buf(x), 1, 3, 1);
+    assert_true(isnan(y[0]) && isnan(p[0]) && isnan(p[1]) && isnan(p[2]));
+    r.k->sequence_pool_bwd(r.dev, buf(NULL), true, buf(dscores), true, buf(&one), buf(x + 2), p, 1,
+                           3, 1);
+    assert_true(isnan(dscores[0]) && isnan(dscores[2]));
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void resize_reads_nothing_that_has_no_share(void **state)
+{
+    vt_dev *dev = new_device(1);
+    const float x[] = {1, NAN, 2, INFINITY};
+    float y[8];
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        vt_resize_sizes same = {1, 2, 2, 1, 2, 2, (vt_resize_kind)kind};
+        vt_avx2_table.resize_fwd(dev, buf(y), buf(x), &same);
+        assert_memory_equal(y, x, sizeof x);
+        vt_resize_sizes wide = {1, 2, 2, 1, 2, 4, (vt_resize_kind)kind};
+        vt_avx2_table.resize_fwd(dev, buf(y), buf(x), &wide);
+        assert_true(y[0] == 1 && isnan(y[3]) && y[4] == 2 && y[7] == INFINITY);
+        assert_true(kind == VT_RESIZE_NEAREST ? y[1] == 1 && y[5] == 2
+                                              : isnan(y[1]) && y[5] == INFINITY);
+    }
+    vt_dev_free(dev);
+}
+
+static void the_largest_is_found_among_infinities_and_equals(void **state)
+{
+    vt_dev *dev = new_device(1);
+    vt_pooling_sizes s = {1, 2, 2, 1, 2, 1, 1, VT_POOLING_MAX};
+    const float x[] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    const int32_t want[] = {0, 0, 1, 0, 0, 1, 2, 2, 3};
+    float y[9];
+    int32_t index[9];
+    (void)state;
+    vt_avx2_table.pooling_fwd(dev, buf(y), index, buf(x), &s);
+    for (int i = 0; i < 9; i++)
+        assert_true(y[i] == -INFINITY && index[i] == want[i]);
+    vt_dev_free(dev);
+}
+
+static void gradients_that_nobody_wants_are_left_out(void **state)
+{
+    vt_dev *dev = new_device(1);
+    const float dy[] = {1, 2, 3, 4, 5, 6}, x[] = {1, -1, 2, 3}, p[] = {0.25f, 0.75f};
+    float a[2] = {10, 20}, b[4] = {1, 1, 1, 1}, dx[4], dscores[2] = {1, 1};
+    (void)state;
+    vt_avx2_table.concat_bwd(dev, buf(a), false, buf(NULL), true, buf(dy), 2, 1, 2);
+    vt_avx2_table.concat_bwd(dev, buf(NULL), false, buf(b), true, buf(dy), 2, 1, 2);
+    assert_true(a[0] == 11 && a[1] == 24 && b[0] == 2 && b[1] == 3 && b[2] == 5 && b[3] == 6);
+    vt_avx2_table.sequence_pool_bwd(dev, buf(dx), true, buf(NULL), true, buf(dy), buf(x), p, 1, 2,
+                                    2);
+    vt_avx2_table.sequence_pool_bwd(dev, buf(NULL), true, buf(dscores), false, buf(dy), buf(x), p,
+                                    1, 2, 2);
+    assert_true(dx[0] == 0.25f && dx[1] == 0.5f && dx[2] == 0.75f && dx[3] == 1.5f);
+    /* dy . x = -1 and 8, their mean 5.75 */
+    assert_true(dscores[0] == 1 - 0.25f * 6.75f && dscores[1] == 1 + 0.75f * 2.25f);
+    vt_dev_free(dev);
+}
+
+/* ---- shapes */
+
+struct inputs {
+    vt_node *map, *longer, *flat, *narrow; /* (2, 12, 4), (2, 13, 4), (2, 4), (3) */
+};
+
+static vt_node *build(vt_graph *g, const struct inputs *in, int which)
+{
+    switch (which) {
+    case 0:
+        return vt_pooling(g, "op", in->map, 4, 4, 2, 2, 0, VT_POOLING_MAX);
+    case 1:
+        return vt_pooling(g, "op", in->map, 3, 4, 4, 1, 0, VT_POOLING_MAX);
+    case 2:
+        return vt_pooling(g, "op", in->map, 3, 4, 3, 1, 2, VT_POOLING_MEAN);
+    case 3:
+        return vt_pooling(g, "op", in->map, 3, 4, 3, 0, 1, VT_POOLING_MEAN);
+    case 4:
+        return vt_resize(g, "op", in->map, 4, 4, 2, 2, VT_RESIZE_BILINEAR);
+    case 5:
+        return vt_resize(g, "op", in->map, 3, 4, 0, 2, VT_RESIZE_NEAREST);
+    case 6:
+        return vt_concat(g, "op", in->map, in->longer);
+    case 7:
+        return vt_concat(g, "op", in->map, in->flat);
+    case 8:
+        return vt_sequence_pool(g, "op", in->map, in->flat);
+    case 9:
+        return vt_batchnorm(g, "op", in->map, in->narrow, in->narrow, in->narrow, in->narrow, 1e-5);
+    default:
+        return NULL;
+    }
+}
+
+static void shapes_that_do_not_fit_are_refused(void **state)
+{
+    static const char *const words[] = {
+        "not 4 x 4",     "does not fit", "does not fit", "does not fit", "not 4 x 4",
+        "cannot become", "channels",     "channels",     "score",        "3 elements, and not 4"};
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        vt_params *params = vt_params_new();
+        vt_graph *g = vt_graph_new(params, 2, true);
+        vt_error err = {0};
+        struct inputs in = {
+            vt_graph_input(g, "map", VT_F32, vt_shape_of(3, (int64_t[]){2, 12, 4})),
+            vt_graph_input(g, "longer", VT_F32, vt_shape_of(3, (int64_t[]){2, 13, 4})),
+            vt_graph_input(g, "flat", VT_F32, vt_shape_of(2, (int64_t[]){2, 4})),
+            vt_graph_input(g, "narrow", VT_F32, vt_shape_of(1, (int64_t[]){3}))};
+        assert_null(build(g, &in, i));
+        assert_int_equal(vt_graph_finish(g, &err), VT_ERR_CONFIG);
+        if (!strstr(err.text, words[i]) || strncmp(err.text, "op: ", 4) != 0)
+            fail_msg("shape %d: '%s' does not say '%s'", i, err.text, words[i]);
+        vt_graph_free(g);
+        vt_params_free(params);
+    }
+}
+
+/* ---- the cases */
+
+static void (*const RUNS[])(struct run *r) = {run_norm, run_resize, run_pooling};
+enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
+
+static void agrees_with_loops_in_double(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_RUNS; i++) {
+        struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+        RUNS[i](&r);
+        assert_true(r.n_arrays > 0);
+        release_arrays(&r);
+        vt_dev_free(r.dev);
+    }
+}
+
+static void digest(void (*function)(struct run *), const vt_kernels *k, int threads,
+                   uint8_t result[VT_SHA256_SIZE])
+{
+    struct run r = {.dev = new_device(threads), .k = k};
+    vt_sha256 hash;
+    vt_pool_shuffle(vt_dev_pool(r.dev), (uint64_t)threads * 1000003);
+    function(&r);
+    vt_sha256_init(&hash);
+    for (int a = 0; a < r.n_arrays; a++)
+        if (r.arrays[a].output)
+            vt_sha256_add(&hash, r.arrays[a].data, (size_t)r.arrays[a].n * sizeof(float));
+    vt_sha256_finish(&hash, result);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
+static void bits_do_not_depend_on_threads_order_or_width(void **state)
+{
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    (void)state;
+    for (int i = 0; i < N_RUNS; i++) {
+        uint8_t want[VT_SHA256_SIZE], got[VT_SHA256_SIZE];
+        digest(RUNS[i], &vt_avx2_table, 1, want);
+        for (int threads = 2; threads <= 5; threads++) {
+            bool use_wide = wide && threads % 2;
+            digest(RUNS[i], use_wide ? &vt_avx512_table : &vt_avx2_table, threads, got);
+            if (memcmp(got, want, sizeof want) != 0)
+                fail_msg("run %d: other bits with %s and %d threads", i,
+                         use_wide ? "AVX-512" : "AVX2", threads);
+        }
+    }
+    if (!wide)
+        print_message("without AVX-512, which this processor lacks\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"batch norm, resize and pooling agree with loops in double", agrees_with_loops_in_double,
+         NULL, NULL, NULL},
+        {"half a million rows cost batch norm no digits", half_a_million_rows_cost_no_digits, NULL,
+         NULL, NULL},
+        {"equal values and single rows are normalised", equal_values_and_single_rows_are_normalised,
+         NULL, NULL, NULL},
+        {"bits do not depend on threads, chunk order or vector width",
+         bits_do_not_depend_on_threads_order_or_width, NULL, NULL, NULL},
+        {"NaN is never hidden", nan_is_never_hidden, NULL, NULL, NULL},
+        {"resize reads nothing that has no share", resize_reads_nothing_that_has_no_share, NULL,
+         NULL, NULL},
+        {"the largest is found among infinities and equals",
+         the_largest_is_found_among_infinities_and_equals, NULL, NULL, NULL},
+        {"gradients that nobody wants are left out", gradients_that_nobody_wants_are_left_out, NULL,
+         NULL, NULL},
+        {"shapes that do not fit are refused", shapes_that_do_not_fit_are_refused, NULL, NULL,
+         NULL},
+    };
+    return cmocka_run_group_tests_name("map kernels", tests, NULL, NULL);
+}
