@@ -24,7 +24,7 @@ CFLAGS = $(OPTIMISE_$(MODE)) -std=c11 -D_GNU_SOURCE -march=x86-64-v3 -ffp-contra
 CPPFLAGS = -I. -Isrc -MMD -MP
 LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed
 
-PACKAGES := yaml-0.1 jansson libcrypto zlib
+PACKAGES := yaml-0.1 jansson libcrypto zlib libpng libjpeg
 H5_PACKAGES := hdf5-serial
 LIBS = $(shell pkg-config --libs $(PACKAGES)) -lm -lpthread -ldl
 H5_CPPFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(H5_PACKAGES)))

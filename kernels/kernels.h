@@ -165,13 +165,14 @@ typedef void vt_merge_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_
 
 /*
  * ---- convolution: x (batch, H, W, C) -> y (batch, Ho, Wo, O), Ho = (H + 2 pad - kernel) / stride
- * + 1 rounded down, Wo likewise; outside the map is 0. w (O, C / groups, kernel, kernel), b (O) or
- * NULL. scratch: vt_conv_scratch(sizes) bytes in each of the three passes, and on the CPU
- * vt_conv_worker_scratch(sizes) bytes a thread.
+ * + 1 rounded down (vt_conv_out), Wo likewise, both >= 1; outside the map is 0. w (O, C / groups,
+ * kernel, kernel), b (O) or NULL. scratch: vt_conv_scratch(sizes, backward) bytes in each pass, and
+ * on the CPU vt_conv_worker_scratch(sizes) bytes a thread.
  */
 typedef struct vt_conv_sizes {
     int64_t batch, H, W, C, O, kernel, stride, pad, groups;
 } vt_conv_sizes;
+int64_t vt_conv_out(int64_t size, int64_t kernel, int64_t stride, int64_t pad);
 typedef void vt_conv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
                             const vt_conv_sizes *sizes, void *scratch);
 typedef void vt_conv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
@@ -179,17 +180,17 @@ typedef void vt_conv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_bu
 /* dw += ..., db += ...; each may be NULL */
 typedef void vt_conv_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
                               const vt_conv_sizes *sizes, void *scratch);
-size_t vt_conv_scratch(const vt_conv_sizes *sizes);
+size_t vt_conv_scratch(const vt_conv_sizes *sizes, bool backward);
 size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes);
 /* Depthwise: the same with groups = C = O, without bias. w (C, 1, kernel, kernel).
- * scratch: vt_dwconv_scratch(sizes) bytes in each pass. */
+ * scratch: vt_dwconv_scratch(sizes, backward) bytes in each pass. */
 typedef void vt_dwconv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_sizes *sizes,
                               void *scratch);
 typedef void vt_dwconv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
                                 const vt_conv_sizes *sizes, void *scratch);
 typedef void vt_dwconv_bwd_w_fn(vt_dev *d, float *dw, vt_buf dy, vt_buf x,
                                 const vt_conv_sizes *sizes, void *scratch);
-size_t vt_dwconv_scratch(const vt_conv_sizes *sizes);
+size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward);
 
 /*
  * ---- batch norm over rows, each column (channel) for itself (Ioffe, Szegedy 2015):
@@ -343,6 +344,12 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(patchify_fwd)                                                                                \
     X(merge_fwd)                                                                                   \
     X(merge_bwd)                                                                                   \
+    X(conv_fwd)                                                                                    \
+    X(conv_bwd_x)                                                                                  \
+    X(conv_bwd_w)                                                                                  \
+    X(dwconv_fwd)                                                                                  \
+    X(dwconv_bwd_x)                                                                                \
+    X(dwconv_bwd_w)                                                                                \
     X(tokens_fwd)                                                                                  \
     X(tokens_bwd)                                                                                  \
     X(batchnorm_fwd)                                                                               \

@@ -220,6 +220,33 @@ static void complete_cifar100_is_read_whole(void **state)
     vt_data_free(data);
 }
 
+static void coarse_labels_of_cifar100_are_the_class_when_asked_for(void **state)
+{
+    const struct fixture *f = *state;
+    vt_data_request r = {.name = "cifar100", .dir = f->scratch.path, .std = {1, 1, 1}};
+    vt_data *fine, *coarse;
+    vt_error err = {0};
+    uint8_t labels[2] = {19, 99};
+    char names[400] = "";
+    int label;
+    for (int i = 0; i < 20; i++)
+        sprintf(names + strlen(names), "coarse_%d\n", i);
+    vt_scratch_write(f->scratch.fd, "coarse_label_names.txt", names, strlen(names));
+    put(f->scratch.fd, "test.bin", 7 * RECORD100, labels, 2);
+    assert_int_equal(vt_data_open(&fine, &r, f->pool, &err), VT_OK);
+    r.coarse = true;
+    assert_int_equal(vt_data_open(&coarse, &r, f->pool, &err), VT_OK);
+    const vt_data_info *info = vt_data_info_of(coarse);
+    assert_int_equal(info->classes, 20);
+    assert_string_equal(info->class_names[19], "coarse_19");
+    assert_int_equal(info->n_files, 4);
+    vt_data_item(coarse, VT_PART_TEST, 7, &label);
+    assert_int_equal(label, 19);
+    assert_string_not_equal(info->digest, vt_data_info_of(fine)->digest);
+    vt_data_free(fine);
+    vt_data_free(coarse);
+}
+
 static void folders_are_searched_in_the_documented_order(void **state)
 {
     const struct fixture *f = *state;
@@ -447,6 +474,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(_cifar10, complete_cifar10_is_read_whole),
         WITH(_cifar100, complete_cifar100_is_read_whole),
+        WITH(_cifar100, coarse_labels_of_cifar100_are_the_class_when_asked_for),
         WITH(, folders_are_searched_in_the_documented_order),
         WITH(, missing_files_say_how_to_get_them),
         WITH(_cifar10, wrong_sizes_are_refused_at_every_border),

@@ -336,10 +336,40 @@ static void test_samples(void **state)
     assert_int_equal(N_CONFIG_SAMPLES, vt_config_field_count());
 }
 
-static const char *const shipped[] = {
-    "quickstart",          "swin_cifar_patch2", "swin_cifar_patch4", "swin_cifar_w4",
-    "vit_lite_7_4",        "vit_ti_p4",         "quick/vit",         "quick/swin",
-    "quick/swin_unmasked", "quick/vit_dropout"};
+static const char *const shipped[] = {"cct_2_3x2_cifar10",
+                                      "cct_7_3x1_cifar10",
+                                      "cct_7_3x1_cifar100",
+                                      "hybrid_convstem_vit_cifar10",
+                                      "hybrid_csp_vit_cifar10",
+                                      "hybrid_mobilevit_vit_cifar10",
+                                      "hybrid_mv2_swin_cifar10",
+                                      "mobilevit_s_cifar10",
+                                      "mobilevit_s_cifar100",
+                                      "mobilevit_s_cifar10_b",
+                                      "mobilevit_xs_cifar10",
+                                      "mobilevit_xs_cifar10_b",
+                                      "mobilevit_xxs_cifar10",
+                                      "mobilevit_xxs_cifar10_b",
+                                      "quick/cct",
+                                      "quick/hybrid",
+                                      "quick/mobilevit",
+                                      "quick/swin",
+                                      "quick/swin_unmasked",
+                                      "quick/vit",
+                                      "quick/vit_dropout",
+                                      "quickstart",
+                                      "swin_cifar_patch2",
+                                      "swin_cifar_patch4",
+                                      "swin_cifar_w4",
+                                      "swin_cifar_w4_cifar100",
+                                      "swin_s_cifar10_p2w4",
+                                      "swin_t_cifar10",
+                                      "swin_t_cifar10_p2w4",
+                                      "vit_b16_cifar10",
+                                      "vit_b16_cifar10_article",
+                                      "vit_lite_7_4",
+                                      "vit_lite_7_4_cifar100",
+                                      "vit_ti_p4"};
 
 static void test_round_trip(void **state)
 {

@@ -155,6 +155,32 @@ static void digest_ignores_transforms_normalisation_and_needless_limits(void **s
     vt_data_free(other);
 }
 
+static void images_that_nobody_uses_are_not_drawn(void **state)
+{
+    (void)state;
+    vt_data_request r = shapes_request();
+    int label, same = 0;
+    r.limit_train = 30;
+    r.limit_test = 20;
+    r.val = 10;
+    vt_data *data = open_set(&r);
+    for (int part = 0; part < VT_PART_COUNT; part++)
+        for (int64_t i = 0; i < vt_data_info_of(data)->n[part]; i++) {
+            uint32_t image = vt_data_image(data, (vt_part)part, i);
+            vt_part whole = part == VT_PART_TEST ? VT_PART_TEST : VT_PART_TRAIN;
+            int64_t place = part == VT_PART_TEST ? image - 10000 : image;
+            const uint8_t *expected = vt_data_item(plain, whole, place, &label);
+            assert_memory_equal(vt_data_item(data, (vt_part)part, i, &same), expected, PIXELS);
+            assert_int_equal(same, label);
+        }
+    /* The first training image lies at the start of the block that holds all. */
+    const uint8_t *images = vt_data_item(data, VT_PART_TRAIN, 0, NULL) -
+                            (size_t)vt_data_image(data, VT_PART_TRAIN, 0) * PIXELS;
+    for (size_t b = 0; b < PIXELS; b++)
+        assert_int_equal(images[9999 * PIXELS + b] | images[10020 * PIXELS + b], 0);
+    vt_data_free(data);
+}
+
 static void limits_keep_the_first_images_of_what_remains(void **state)
 {
     (void)state;
@@ -291,7 +317,7 @@ static void normalisation_equals_torchvision_to_the_bit(void **state)
         memcpy(r.mean, n->mean, sizeof r.mean);
         memcpy(r.std, n->std, sizeof r.std);
         vt_data *data = open_set(&r);
-        vt_batch_load(data, pool, VT_PART_TRAIN, false, 0, 0, items, 100, images, NULL);
+        vt_batch_load(data, pool, VT_PART_TRAIN, false, 0, 0, items, 100, images, NULL, NULL);
         float level[3][256];
         bool seen[3][256] = {{0}};
         for (uint32_t i = 0; i < 100; i++) {
@@ -383,7 +409,7 @@ static void crops_and_flips_equal_the_ones_done_by_hand(void **state)
         uint32_t items[N];
         for (uint32_t i = 0; i < N; i++)
             items[i] = 1999 - i * 7;
-        vt_batch_load(data, pool, VT_PART_VAL, augment, 77, 3, items, N, images, labels);
+        vt_batch_load(data, pool, VT_PART_VAL, augment, 77, 3, items, N, images, labels, NULL);
         for (int i = 0; i < N; i++) {
             int label;
             uint8_t bytes[PIXELS];
@@ -406,7 +432,7 @@ static void every_shift_and_both_sides_occur_equally_often(void **state)
     const vt_transform_list list = {.item = {crop4, flip_half}, .n = 2};
     int shifts[9][9] = {{0}}, flips = 0;
     for (uint32_t image = 0; image < 8100; image++) {
-        vt_view view = vt_view_of(&list, SIDE, SIDE, 1, 0, image);
+        vt_view view = vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){1, 0, image});
         bool flip = view.x.step < 0;
         int64_t left = flip ? view.x.offset - (SIDE - 1) : view.x.offset;
         shifts[view.y.offset + 4][left + 4]++;
@@ -423,14 +449,14 @@ static void draws_are_keyed_by_seed_epoch_and_image(void **state)
     (void)state;
     const vt_transform_list list = {.item = {{.kind = VT_TRANSFORM_RANDOM_CROP, .pad = 1000}},
                                     .n = 1};
-    vt_view base = vt_view_of(&list, SIDE, SIDE, 1, 2, 3);
-    vt_view other[] = {vt_view_of(&list, SIDE, SIDE, 2, 2, 3),
-                       vt_view_of(&list, SIDE, SIDE, 1, 3, 3),
-                       vt_view_of(&list, SIDE, SIDE, 1, 2, 4)};
-    vt_view same = vt_view_of(&list, SIDE, SIDE, 1, 2, 3);
-    assert_memory_equal(&base, &same, sizeof base);
+    vt_view base = vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){1, 2, 3});
+    vt_view other[] = {vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){2, 2, 3}),
+                       vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){1, 3, 3}),
+                       vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){1, 2, 4})};
+    vt_view same = vt_view_of(&list, 0, list.n, (vt_size){SIDE, SIDE}, (vt_draw){1, 2, 3});
+    assert_memory_equal(&base, &same, 2 * sizeof(vt_axis));
     for (int i = 0; i < 3; i++)
-        assert_memory_not_equal(&base, &other[i], sizeof base);
+        assert_memory_not_equal(&base, &other[i], 2 * sizeof(vt_axis));
     assert_true(base.x.first >= 0 && base.x.first <= base.x.last && base.x.last <= SIDE);
 }
 
@@ -454,7 +480,7 @@ static void batches_do_not_depend_on_threads_order_or_batch_size(void **state)
         memset(labels, 0xff, sizeof labels);
         uint64_t allocations = vt_mem_count();
         vt_batch_load(data, pool, VT_PART_TRAIN, true, 9, 4, order, N, k == 0 ? first : images,
-                      k == 0 ? first_labels : labels);
+                      k == 0 ? first_labels : labels, NULL);
         assert_int_equal(vt_mem_count(), allocations);
         vt_pool_free(pool);
         if (k > 0) {
@@ -466,10 +492,10 @@ static void batches_do_not_depend_on_threads_order_or_batch_size(void **state)
     memset(images, 0xff, size);
     for (int i = N - 1; i >= 0; i--)
         vt_batch_load(data, pool, VT_PART_TRAIN, true, 9, 4, order + i, 1, images + i * PIXELS,
-                      labels + i);
+                      labels + i, NULL);
     assert_memory_equal(images, first, size);
     assert_memory_equal(labels, first_labels, sizeof labels);
-    vt_batch_load(data, pool, VT_PART_TRAIN, true, 9, 5, order, N, images, NULL);
+    vt_batch_load(data, pool, VT_PART_TRAIN, true, 9, 5, order, N, images, NULL, NULL);
     assert_memory_not_equal(images, first, size);
     vt_pool_free(pool);
     free(images);
@@ -487,8 +513,8 @@ static void test_transforms_apply_without_augmentation(void **state)
     vt_pool *pool = pool_of(1);
     float upright[PIXELS], mirrored[PIXELS];
     uint32_t item = 42;
-    vt_batch_load(data, pool, VT_PART_TEST, true, 0, 0, &item, 1, upright, NULL);
-    vt_batch_load(data, pool, VT_PART_TEST, false, 0, 0, &item, 1, mirrored, NULL);
+    vt_batch_load(data, pool, VT_PART_TEST, true, 0, 0, &item, 1, upright, NULL, NULL);
+    vt_batch_load(data, pool, VT_PART_TEST, false, 0, 0, &item, 1, mirrored, NULL, NULL);
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
             assert_memory_equal(upright + (y * SIDE + x) * 3,
@@ -503,6 +529,7 @@ int main(void)
         cmocka_unit_test(generated_set_describes_itself),
         cmocka_unit_test(validation_part_is_balanced_and_disjoint),
         cmocka_unit_test(split_follows_the_seed_and_the_digest_follows_the_split),
+        cmocka_unit_test(images_that_nobody_uses_are_not_drawn),
         cmocka_unit_test(digest_ignores_transforms_normalisation_and_needless_limits),
         cmocka_unit_test(limits_keep_the_first_images_of_what_remains),
         cmocka_unit_test(impossible_requests_are_refused),

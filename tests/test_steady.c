@@ -86,7 +86,7 @@ static void step(struct training *run)
         if (number % batches == 0)
             vt_sampler_order(run->data, VT_PART_TRAIN, true, c->seed, epoch, run->order);
         vt_batch_load(run->data, vt_dev_pool(run->dev), VT_PART_TRAIN, true, c->seed, epoch,
-                      run->order + number % batches * batch, batch, run->images, run->labels);
+                      run->order + number % batches * batch, batch, run->images, run->labels, NULL);
         vt_engine_write_batch(&run->engine, slot, run->images, run->labels);
         vt_engine_train_batch(&run->engine, slot, (uint32_t)number);
     }

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reference.draws import Drops
+
 MODES = ("unmasked", "torchvision", "strict")
 
 
@@ -85,7 +87,8 @@ def relative_index(wh, ww):
     return down * (2 * ww - 1) + right
 
 
-def window_attention(qkv, pad, table, height, width, heads, window, shift, mode):
+def window_attention(qkv, pad, table, height, width, heads, window, shift, mode,
+                     drop=nn.Identity()):
     """Window attention up to, not including, the output projection.
 
     qkv (B, H*W, 3C) of the map's tokens, pad (3C) that of a padded token, table
@@ -111,7 +114,7 @@ def window_attention(qkv, pad, table, height, width, heads, window, shift, mode)
     else:
         logit = logit - 100.0 * apart.to(logit.dtype)
     p = torch.softmax(logit, dim=-1)
-    out = (p @ v).transpose(2, 3).reshape(batch, windows * slots, dim)
+    out = (drop(p) @ v).transpose(2, 3).reshape(batch, windows * slots, dim)
     real = token.flatten() >= 0
     y = torch.zeros(batch, tokens, dim, dtype=qkv.dtype)
     y = y.index_copy(1, token.flatten()[real], out[:, real])
@@ -126,13 +129,13 @@ def merge_neighbours(x, height, width):
     return x.flatten(1, 2)
 
 
-def self_attention(qkv, heads):
+def self_attention(qkv, heads, drop=nn.Identity()):
     """qkv (B, N, 3C): q, k, v, then head, then dim. Returns y (B, N, C), p (B, heads, N, N)."""
     batch, tokens, width3 = qkv.shape
     dim = width3 // 3
     q, k, v = qkv.view(batch, tokens, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
     p = torch.softmax((q * (dim // heads) ** -0.5) @ k.transpose(-1, -2), dim=-1)
-    return (p @ v).transpose(1, 2).reshape(batch, tokens, dim), p
+    return (drop(p) @ v).transpose(1, 2).reshape(batch, tokens, dim), p
 
 
 def sincos_table(height, width, dim, temperature=10000.0, dtype=torch.float64):
@@ -146,15 +149,23 @@ def sincos_table(height, width, dim, temperature=10000.0, dtype=torch.float64):
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1)
 
 
+ACTIVATIONS = {
+    "erf": nn.GELU, "gelu": nn.GELU, "tanh": lambda: nn.GELU("tanh"), "silu": nn.SiLU,
+    "relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.1), "mish": nn.Mish, "none": nn.Identity,
+}
+
+
 class Mlp(nn.Module):
-    def __init__(self, dim, hidden, gelu):
+    def __init__(self, dim, hidden, act, drops):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
+        self.act = ACTIVATIONS[act]()
+        self.drop1 = drops.elements("mlp")
         self.fc2 = nn.Linear(hidden, dim)
-        self.approximate = "tanh" if gelu == "tanh" else "none"
+        self.drop2 = drops.elements("mlp")
 
     def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
 class PatchEmbed(nn.Module):
@@ -173,52 +184,60 @@ class PatchEmbed(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    def __init__(self, dim, heads, height, width, window, shift, mode, qkv_bias):
+    def __init__(self, dim, heads, height, width, window, shift, mode, qkv_bias, drops):
         super().__init__()
         self.place = (height, width, heads, window, shift, mode)
         wh, ww = clamp_window(height, width, window, mode)
         self.relative_position_bias_table = nn.Parameter(
             torch.zeros((2 * wh - 1) * (2 * ww - 1), heads))
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.attn_drop = drops.elements("attn")
         self.proj = nn.Linear(dim, dim)
+        self.proj_drop = drops.elements("proj")
         self.probabilities = None
 
     def forward(self, x):
         pad = self.qkv.bias
         if pad is None:
             pad = x.new_zeros(3 * x.shape[-1])
-        y, p = window_attention(self.qkv(x), pad, self.relative_position_bias_table, *self.place)
+        y, p = window_attention(self.qkv(x), pad, self.relative_position_bias_table, *self.place,
+                                self.attn_drop)
         self.probabilities = p.detach()
-        return self.proj(y)
+        return self.proj_drop(self.proj(y))
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, dim, heads, qkv_bias):
+    def __init__(self, dim, heads, qkv_bias, drops):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.attn_drop = drops.elements("attn")
         self.proj = nn.Linear(dim, dim)
+        self.proj_drop = drops.elements("proj")
         self.probabilities = None
 
     def forward(self, x):
-        y, p = self_attention(self.qkv(x), self.heads)
+        y, p = self_attention(self.qkv(x), self.heads, self.attn_drop)
         self.probabilities = p.detach()
-        return self.proj(y)
+        return self.proj_drop(self.proj(y))
 
 
 class Block(nn.Module):
-    """Pre-norm block: attention and MLP, each added to its input."""
+    """Pre-norm block: attention and MLP, each added to its input. place: its number and that of all
+    blocks, for the rate of drop path."""
 
-    def __init__(self, dim, attn, hidden, norm_eps, gelu):
+    def __init__(self, dim, attn, hidden, norm_eps, act, drops, place):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = attn
+        self.drop_path1 = drops.branch(*place)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
-        self.mlp = Mlp(dim, hidden, gelu)
+        self.mlp = Mlp(dim, hidden, act, drops)
+        self.drop_path2 = drops.branch(*place)
 
     def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
 class PatchMerging(nn.Module):
@@ -253,13 +272,14 @@ class SwinHead(nn.Module):
 class Swin(nn.Module):
     def __init__(self, image=32, channels=3, classes=10, patch=2, dim=192, depths=(2, 6, 2),
                  heads=(3, 6, 12), window=7, mode="unmasked", mlp_ratio=1.0, norm_eps=1e-5,
-                 qkv_bias=True, merge_bias=False, gelu="erf", patch_norm=True):
+                 qkv_bias=True, merge_bias=False, gelu="erf", patch_norm=True, drops=Drops()):
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"window mode '{mode}', expected one of {', '.join(MODES)}")
         self.patch_embed = PatchEmbed(patch, channels, dim, norm_eps if patch_norm else None)
+        self.pos_drop = drops.elements("embed")
         height = width = -(-image // patch)
-        stages = []
+        stages, block = [], 0
         for s, depth in enumerate(depths):
             downsample = nn.Identity()
             if s > 0:
@@ -268,8 +288,11 @@ class Swin(nn.Module):
             blocks = []
             for i in range(depth):
                 shift = window // 2 if i % 2 else 0
-                attn = WindowAttention(dim, heads[s], height, width, window, shift, mode, qkv_bias)
-                blocks.append(Block(dim, attn, int(dim * mlp_ratio), norm_eps, gelu))
+                attn = WindowAttention(dim, heads[s], height, width, window, shift, mode, qkv_bias,
+                                       drops)
+                blocks.append(Block(dim, attn, int(dim * mlp_ratio), norm_eps, gelu, drops,
+                                    (block, sum(depths))))
+                block += 1
             stages.append(Stage(downsample, blocks))
         self.layers = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
@@ -277,13 +300,13 @@ class Swin(nn.Module):
 
     def forward(self, images):
         x, _, _ = self.patch_embed(images)
-        return self.head.fc(self.norm(self.layers(x)).mean(dim=1))
+        return self.head.fc(self.norm(self.layers(self.pos_drop(x))).mean(dim=1))
 
 
 class Vit(nn.Module):
     def __init__(self, image=32, channels=3, classes=10, patch=4, dim=192, depth=12, heads=3,
                  mlp_ratio=4.0, norm_eps=1e-6, qkv_bias=True, gelu="erf", pos_embed="learned",
-                 pool="token"):
+                 pool="token", drops=Drops()):
         super().__init__()
         side = -(-image // patch)
         prefix = 1 if pool == "token" else 0
@@ -295,9 +318,11 @@ class Vit(nn.Module):
             self.pos_embed = nn.Parameter(torch.zeros(1, side * side + prefix, dim))
         elif pos_embed == "sincos":
             self.positions = sincos_table(side, side, dim)
+        self.pos_drop = drops.elements("embed")
         self.blocks = nn.Sequential(*[
-            Block(dim, SelfAttention(dim, heads, qkv_bias), int(dim * mlp_ratio), norm_eps, gelu)
-            for _ in range(depth)])
+            Block(dim, SelfAttention(dim, heads, qkv_bias, drops), int(dim * mlp_ratio), norm_eps,
+                  gelu, drops, (i, depth))
+            for i in range(depth)])
         self.norm = nn.LayerNorm(dim, eps=norm_eps) if prefix else nn.Identity()
         self.fc_norm = nn.Identity() if prefix else nn.LayerNorm(dim, eps=norm_eps)
         self.head = nn.Linear(dim, classes)
@@ -310,6 +335,6 @@ class Vit(nn.Module):
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
             x = x + self.pos_embed
-        x = self.norm(self.blocks(x))
+        x = self.norm(self.blocks(self.pos_drop(x)))
         x = x[:, 0] if self.cls_token is not None else x.mean(dim=1)
         return self.head(self.fc_norm(x))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from reference.draws import philox
 from reference.fixture import Fixture, Source, yaml
 
 ARTICLE_LOSS = [1.554635, 1.153438, 0.958730, 0.806689, 0.670009, 0.539732, 0.406309, 0.298231,
@@ -111,15 +112,6 @@ PHILOX = """\
 ffffffff ffffffff ffffffff ffffffff  ffffffff ffffffff  408f276d 41c83b0e a20bc7c6 6d5451fd
 243f6a88 85a308d3 13198a2e 03707344  a4093822 299f31d0  d16cfe09 94fdcceb 5001e420 24126ea1
 """
-
-
-def philox(counter, key):
-    c, k = list(counter), list(key)
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(b >> 32) ^ c[1] ^ k[0], b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k[1], a & 0xFFFFFFFF]
-        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return c
 
 
 def check_philox():

@@ -3,38 +3,7 @@
 #include "cli/options.h"
 #include "results/plot.h"
 
-#include <stdio.h>
-#include <string.h>
-
 enum { RUNS_MAX = VT_SETS_MAX };
-
-/* "svg,png" as flags. */
-static vt_status choose_formats(vt_plot_options *plot, const char *formats)
-{
-    struct {
-        const char *name;
-        bool *flag;
-    } known[] = {
-#define X(format) {#format, &plot->format},
-        VT_PLOT_FORMATS(X)
-#undef X
-    };
-    enum { N = sizeof known / sizeof *known };
-    for (const char *word = formats ? formats : "svg,png,pdf";; word++) {
-        size_t size = strcspn(word, ","), i = 0;
-        while (i < N && (strlen(known[i].name) != size || strncmp(known[i].name, word, size) != 0))
-            i++;
-        if (i == N)
-            return vt_usage_error("plot",
-                                  "--format takes svg, png and pdf with commas between, "
-                                  "not '%.*s'",
-                                  (int)size, word);
-        *known[i].flag = true;
-        word += size;
-        if (!*word)
-            return VT_OK;
-    }
-}
 
 vt_status vt_cmd_plot(int argc, char **argv)
 {
@@ -70,9 +39,8 @@ vt_status vt_cmd_plot(int argc, char **argv)
     vt_status status = vt_options_parse(&usage, &common, argc, argv, &arguments);
     if (status != VT_OK || common.help)
         return status;
-    status = choose_formats(&plot, formats);
-    if (status != VT_OK)
-        return status;
+    if (vt_formats_parse(&plot.formats, formats, &err) != VT_OK)
+        return vt_usage_error("plot", "%s", err.text);
     for (int i = 0; i < named.n; i++)
         runs[plot.n_runs++] = named.v[i];
     for (int i = 0; i < arguments.n; i++)

@@ -92,6 +92,14 @@ static vt_status refuse_option(const vt_usage *usage, int code, const char *word
                           near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
 }
 
+vt_status vt_options_which(const char *verb, const char *which, bool *last)
+{
+    *last = which && strcmp(which, "last") == 0;
+    if (which && !*last && strcmp(which, "best") != 0)
+        return vt_usage_error(verb, "--which is best or last, not '%s'", which);
+    return VT_OK;
+}
+
 static vt_status check_common(const vt_usage *usage, const vt_common_options *common)
 {
     const char *color = common->color, *device = common->device;
@@ -162,15 +170,30 @@ bool vt_color_wanted(const vt_common_options *common, int fd)
     return isatty(fd) && !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
 }
 
+static vt_config_overrides overrides(const vt_common_options *common)
+{
+    return (vt_config_overrides){.has_seed = common->seed.given,
+                                 .has_threads = common->threads.given,
+                                 .seed = common->seed.value,
+                                 .threads = (int64_t)common->threads.value,
+                                 .data_dir = common->data_dir};
+}
+
+void vt_options_trained(const vt_common_options *common, const char *run,
+                        vt_trained_request *request)
+{
+    request->results = common->results ? common->results : "results";
+    request->run = run;
+    request->sets = common->sets.v;
+    request->n_sets = common->sets.n;
+    request->own = overrides(common);
+}
+
 vt_status vt_options_load(const vt_common_options *common, const char *exp, vt_config **config)
 {
     char path[4096];
     vt_diagnostics diags = {.color = vt_color_wanted(common, STDERR_FILENO)};
-    const vt_config_overrides own = {.has_seed = common->seed.given,
-                                     .has_threads = common->threads.given,
-                                     .seed = common->seed.value,
-                                     .threads = (int64_t)common->threads.value,
-                                     .data_dir = common->data_dir};
+    const vt_config_overrides own = overrides(common);
     *config = NULL;
     vt_status status = vt_config_find(exp, path, sizeof path, &diags);
     if (status == VT_OK)

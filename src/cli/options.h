@@ -18,6 +18,7 @@
 
 #include "base/status.h"
 #include "config/config.h"
+#include "train/trained.h"
 
 #include <stdint.h>
 
@@ -84,6 +85,10 @@ typedef struct vt_common_options {
     {                                                                                              \
         "results", 0, "DIR", VT_OPTION_TEXT, &(c).results, "folder of the runs (default results)"  \
     }
+#define VT_WHICH_OPTION(text)                                                                      \
+    {                                                                                              \
+        "which", 0, "WHICH", VT_OPTION_TEXT, &(text), "weights: best (default) or last"            \
+    }
 #define VT_OPTION_END                                                                              \
     {                                                                                              \
         NULL, 0, NULL, VT_OPTION_SWITCH, NULL, NULL                                                \
@@ -115,6 +120,12 @@ bool vt_color_wanted(const vt_common_options *common, int fd);
 /* Finds and loads the experiment EXP with --set, --seed, --threads and --data-dir on top. Errors
  * and notes are printed on stderr. */
 vt_status vt_options_load(const vt_common_options *common, const char *exp, vt_config **config);
+
+/* RUN and the settings on top of its own experiment; request->last is left alone. */
+void vt_options_trained(const vt_common_options *common, const char *run,
+                        vt_trained_request *request);
+/* The value of --which (NULL: not given). */
+vt_status vt_options_which(const char *verb, const char *which, bool *last);
 
 /* "vitrine VERB: text" and where to find help, on stderr; returns VT_ERR_USAGE. */
 vt_status vt_usage_error(const char *verb, const char *format, ...)

@@ -53,30 +53,74 @@ __attribute__((format(printf, 3, 4))) static void conflict(vt_loading *l, vt_key
 
 #define P PRId64
 
+static vt_data_facts facts_of(const vt_config *c)
+{
+    vt_data_facts facts = *vt_data_facts_of(c->data_name);
+    if (c->data_name == VT_DATA_CIFAR100 && c->data_labels == VT_LABELS_COARSE)
+        facts.classes = 20;
+    return facts;
+}
+
+/* "shapes are 32 x 32; they are not resized", "shapes become 64 x 80 (data.train)" */
+static void describe_images(vt_text *text, const char *name, vt_size from, const char *path,
+                            vt_size to)
+{
+    if (from.height == to.height && from.width == to.width)
+        vt_text_printf(text, "%s are %" P " x %" P "; they are not resized", name, to.height,
+                       to.width);
+    else
+        vt_text_printf(text, "%s become %" P " x %" P " (%s)", name, to.height, to.width, path);
+}
+
+/* What a list of transforms makes must be the model's input; false if it is not. */
+static bool check_size(vt_loading *l, vt_key key, const vt_transform_list *list)
+{
+    const vt_config *c = l->config;
+    const vt_keys image = KEYS(VT_KEY_model_image, key, VT_KEY_data_name);
+    if (!known(l, image))
+        return true;
+    const char *name = vt_config_word("data.name", (int)c->data_name);
+    const char *path = vt_fields[key].path;
+    int64_t side = vt_data_facts_of(c->data_name)->image;
+    vt_size from = {side, side}, to = vt_transforms_size(list, list->n, from);
+    vt_text made = {0};
+    describe_images(&made, name, from, path, to);
+    if (to.height == 0)
+        conflict(l, KEYS(key, VT_KEY_data_name),
+                 "%s does not bring the pictures of a folder to one size, and model.image is %" P
+                 "; it needs resize: [%" P ", %" P "], center_crop: %" P
+                 " or random_resized_crop: {size: %" P "}",
+                 path, c->model_image, c->model_image, c->model_image, c->model_image,
+                 c->model_image);
+    else if (to.height != c->model_image || to.width != c->model_image)
+        conflict(l, image, "model.image is %" P ", and the images of %s", c->model_image,
+                 made.data ? made.data : "the data");
+    vt_text_release(&made);
+    return to.height == c->model_image && to.width == c->model_image;
+}
+
 static void check_input(vt_loading *l)
 {
     const vt_config *c = l->config;
-    const vt_keys image = KEYS(VT_KEY_model_image, VT_KEY_data_name);
     const vt_keys channels = KEYS(VT_KEY_model_channels, VT_KEY_data_name);
     const vt_keys classes = KEYS(VT_KEY_model_classes, VT_KEY_data_name);
     const vt_keys patch = KEYS(VT_KEY_model_patch, VT_KEY_model_image);
     if (!known(l, KEYS(VT_KEY_data_name)))
         return;
-    const vt_data_facts *facts = vt_data_facts_of(c->data_name);
+    const vt_data_facts facts = facts_of(c);
     const char *name = vt_config_word("data.name", (int)c->data_name);
-    if (known(l, image) && c->model_image != facts->image)
-        conflict(l, image,
-                 "model.image is %" P ", and the images of %s are %" P " x %" P
-                 "; they are not resized",
-                 c->model_image, name, facts->image, facts->image);
-    if (known(l, channels) && c->model_channels != facts->channels)
+    if (check_size(l, VT_KEY_data_train, &c->data_train))
+        check_size(l, VT_KEY_data_test, &c->data_test);
+    if (known(l, channels) && c->model_channels != facts.channels)
         conflict(l, channels, "model.channels is %" P ", and the images of %s have %" P,
-                 c->model_channels, name, facts->channels);
-    if (known(l, classes) && c->model_classes < facts->classes)
+                 c->model_channels, name, facts.channels);
+    if (known(l, classes) && c->model_classes < facts.classes)
         conflict(l, classes,
                  "model.classes is %" P ", and the labels of %s go from 0 to %" P ": at least %" P
                  " are needed",
-                 c->model_classes, name, facts->classes - 1, facts->classes);
+                 c->model_classes, name, facts.classes - 1, facts.classes);
+    if (known(l, KEYS(VT_KEY_model_family)) && c->model_family == VT_FAMILY_MOBILEVIT)
+        return; /* its patches are of tokens, and maps are resized to a multiple of them */
     if (known(l, patch) && c->model_patch > c->model_image)
         conflict(l, patch, "model.patch is %" P ", larger than the image of %" P " x %" P,
                  c->model_patch, c->model_image, c->model_image);
@@ -89,14 +133,16 @@ static void check_input(vt_loading *l)
     }
 }
 
-static void check_vit(vt_loading *l)
+/* vit and cct */
+static void check_width(vt_loading *l)
 {
     const vt_config *c = l->config;
     const vt_keys heads = KEYS(VT_KEY_model_heads),
                   width = KEYS(VT_KEY_model_dim, VT_KEY_model_heads);
     if (known(l, heads) && c->model_heads.n != 1)
-        conflict(l, heads, "model.heads has %d entries; vit has one stage and needs one number",
-                 c->model_heads.n);
+        conflict(l, heads,
+                 "model.heads has %d entries; %s has one kind of block and needs one number",
+                 c->model_heads.n, vt_config_word("model.family", (int)c->model_family));
     else if (known(l, width) && c->model_dim % c->model_heads.v[0])
         conflict(l, width,
                  "model.dim %" P " is not divisible by model.heads %" P ": %" P " = %" P " * %" P
@@ -178,6 +224,169 @@ static void note_windows(vt_loading *l)
     }
 }
 
+static void need_entries(vt_loading *l, vt_key key, const vt_int_list *list, int n, const char *why)
+{
+    if (known(l, KEYS(key)) && list->n != n)
+        conflict(l, KEYS(key), "%s has %d entries; mobilevit needs %d: %s", vt_fields[key].path,
+                 list->n, n, why);
+}
+
+static void check_mobilevit(vt_loading *l)
+{
+    const vt_config *c = l->config;
+    const vt_keys lists = KEYS(VT_KEY_model_attn_dims, VT_KEY_model_heads);
+    const vt_keys maps = KEYS(VT_KEY_model_image, VT_KEY_model_strides, VT_KEY_model_patch);
+    need_entries(l, VT_KEY_model_dims, &c->model_dims, 6, "the stem's and one a stage");
+    need_entries(l, VT_KEY_model_strides, &c->model_strides, 6, "the stem's and one a stage");
+    need_entries(l, VT_KEY_model_attn_dims, &c->model_attn_dims, 3, "one each of the last stages");
+    need_entries(l, VT_KEY_model_depths, &c->model_depths, 3, "one each of the last stages");
+    need_entries(l, VT_KEY_model_heads, &c->model_heads, 1, "all its blocks have as many");
+    for (int i = 0; known(l, lists) && i < c->model_attn_dims.n; i++) {
+        int64_t dim = c->model_attn_dims.v[i], heads = c->model_heads.v[0];
+        if (dim % heads)
+            conflict(l, lists,
+                     "model.attn_dims: %" P " is not divisible by model.heads %" P ": %" P " = %" P
+                     " * %" P " + %" P,
+                     dim, heads, dim, heads, dim / heads, dim % heads);
+    }
+    if (!known(l, maps) || c->model_strides.n != 6)
+        return;
+    int64_t side = c->model_image, patch = c->model_patch;
+    for (int i = 0; i < 6; i++) {
+        side = (side + c->model_strides.v[i] - 1) / c->model_strides.v[i];
+        int64_t whole = (side + patch - 1) / patch * patch;
+        if (i >= 3 && whole != side)
+            vt_note(l,
+                    "stage %d: the map of %" P " x %" P " is resized to %" P " x %" P
+                    " for patches of %" P,
+                    i, side, side, whole, whole, patch);
+        if (i >= 3 && whole == patch)
+            vt_note(l, "stage %d: one patch: a token attends to itself alone", i);
+    }
+}
+
+static void check_cct(vt_loading *l)
+{
+    const vt_config *c = l->config;
+    const vt_keys maps = KEYS(VT_KEY_model_image, VT_KEY_model_convs);
+    check_width(l);
+    if (known(l, maps) && c->model_image >> (c->model_convs - 1) < 2)
+        conflict(l, maps,
+                 "model.convs %" P " halves the image of %" P " pixels below one token: %" P
+                 " / 2^%" P " < 1",
+                 c->model_convs, c->model_image, c->model_image, c->model_convs);
+}
+
+/* One convolution of a hybrid: its map, or 0 after an error. */
+static int64_t convolved(vt_loading *l, vt_keys keys, const char *where, int64_t side,
+                         int64_t kernel, int64_t stride)
+{
+    if (kernel % 2 == 0 && kernel != stride) {
+        conflict(l, keys,
+                 "%s: kernel %" P " with stride %" P
+                 ": an even kernel has no middle; allowed: odd, "
+                 "or equal to the stride",
+                 where, kernel, stride);
+        return 0;
+    }
+    if (kernel == stride && side % stride) {
+        conflict(l, keys,
+                 "%s: patches of %" P " do not divide the map of %" P " x %" P ": %" P " = %" P
+                 " * %" P " + %" P,
+                 where, kernel, side, side, side, kernel, side / kernel, side % kernel);
+        return 0;
+    }
+    int64_t to = (side + (kernel > stride ? kernel / 2 * 2 : 0) - kernel) / stride + 1;
+    if (side < stride || to < 1) {
+        conflict(l, keys, "%s: the map of %" P " x %" P " is too small for stride %" P, where, side,
+                 side, stride);
+        return 0;
+    }
+    return to;
+}
+
+static bool check_heads(vt_loading *l, const char *where, int64_t dim, int64_t heads)
+{
+    if (dim % heads == 0)
+        return true;
+    conflict(l, KEYS(VT_KEY_model_stages),
+             "%s: width %" P " is not divisible by %" P " heads: %" P " = %" P " * %" P " + %" P,
+             where, dim, heads, dim, heads, dim / heads, dim % heads);
+    return false;
+}
+
+/* A stage on a map of side x side with dim channels: the map behind it, or 0 after an error. */
+static int64_t check_stage(vt_loading *l, const char *where, const vt_stage *s, int64_t side,
+                           int64_t *dim)
+{
+    const vt_keys keys = KEYS(VT_KEY_model_stages, VT_KEY_model_stem, VT_KEY_model_image);
+    if (s->dim)
+        *dim = s->dim;
+    switch (s->block) {
+    case VT_BLOCK_CONV:
+        return convolved(l, keys, where, side, s->kernel, s->stride);
+    case VT_BLOCK_CSP:
+        if (*dim % 2) {
+            conflict(l, keys, "%s: csp works on half the channels, and %" P " is odd", where, *dim);
+            return 0;
+        }
+        return convolved(l, keys, where, side, 3, s->stride);
+    case VT_BLOCK_MV2:
+        return convolved(l, keys, where, side, 3, s->stride);
+    case VT_BLOCK_MOBILEVIT:
+        if (side % s->patch)
+            vt_note(l, "%s: the map of %" P " x %" P " is resized for patches of %" P, where, side,
+                    side, s->patch);
+        return check_heads(l, where, s->attn_dim ? s->attn_dim : *dim, s->heads) ? side : 0;
+    case VT_BLOCK_SWIN:
+    case VT_BLOCK_VIT:
+        break;
+    case VT_BLOCK_COUNT:
+        return 0;
+    }
+    if (s->stride > 2 || (s->stride == 2 && side < 2)) {
+        conflict(l, keys,
+                 "%s: stride %" P " on a map of %" P " x %" P
+                 ": a %s stage has 1, or 2 where there are neighbours to merge",
+                 where, s->stride, side, side, vt_config_word("model.stages", (int)s->block));
+        return 0;
+    }
+    side = (side + s->stride - 1) / s->stride;
+    if (s->block == VT_BLOCK_SWIN && side > s->window && side % s->window)
+        vt_note(l, "%s: window %" P " does not divide the map of %" P " x %" P, where, s->window,
+                side, side);
+    if (s->block == VT_BLOCK_VIT && s->pos_embed == VT_POS_SINCOS && *dim % 4) {
+        conflict(l, keys, "%s: sincos positions need a width divisible by 4, not %" P, where, *dim);
+        return 0;
+    }
+    return check_heads(l, where, *dim, s->heads) ? side : 0;
+}
+
+static void check_hybrid(vt_loading *l)
+{
+    const vt_config *c = l->config;
+    const vt_keys stem = KEYS(VT_KEY_model_stem, VT_KEY_model_image);
+    if (known(l, KEYS(VT_KEY_model_head)) && c->model_head.pool == VT_POOL_TOKEN)
+        conflict(l, KEYS(VT_KEY_model_head),
+                 "model.head: pool is token, and a hybrid has no class token; allowed: mean, "
+                 "sequence");
+    if (!known(l, stem) || !known(l, KEYS(VT_KEY_model_stages)))
+        return;
+    int64_t dim = c->model_stem.dim, side = convolved(l, stem, "model.stem", c->model_image,
+                                                      c->model_stem.kernel, c->model_stem.stride);
+    if (dim == 0) {
+        conflict(l, stem, "model.stem: dim is 0; a stem needs at least 1 channel");
+        return;
+    }
+    for (int i = 0; i < c->model_stages.n && side > 0; i++) {
+        char where[64];
+        const vt_stage *s = &c->model_stages.v[i];
+        snprintf(where, sizeof where, "model.stages[%d] (%s)", i,
+                 vt_config_word("model.stages", (int)s->block));
+        side = check_stage(l, where, s, side, &dim);
+    }
+}
+
 static void check_model(vt_loading *l)
 {
     const vt_config *c = l->config;
@@ -187,14 +396,28 @@ static void check_model(vt_loading *l)
     check_input(l);
     if (!known(l, KEYS(VT_KEY_model_family)))
         return;
-    if (c->model_family == VT_FAMILY_VIT) {
-        check_vit(l);
-    } else {
+    switch (c->model_family) {
+    case VT_FAMILY_VIT:
+        check_width(l);
+        break;
+    case VT_FAMILY_SWIN:
         check_stages(l);
         note_windows(l);
+        break;
+    case VT_FAMILY_MOBILEVIT:
+        check_mobilevit(l);
+        break;
+    case VT_FAMILY_CCT:
+        check_cct(l);
+        break;
+    case VT_FAMILY_HYBRID:
+        check_hybrid(l);
+        break;
+    case VT_FAMILY_COUNT:
+        break;
     }
     if (known(l, pool) && c->model_family != VT_FAMILY_VIT && c->model_pool == VT_POOL_TOKEN)
-        conflict(l, pool, "model.pool is token, and %s has no class token; allowed: mean",
+        conflict(l, pool, "model.pool is token, and %s has no class token; allowed: mean, sequence",
                  vt_config_word("model.family", (int)c->model_family));
     if (known(l, hidden) && (int64_t)((double)c->model_dim * c->model_mlp_ratio) < 1)
         conflict(l, hidden,
@@ -211,14 +434,18 @@ static void check_model(vt_loading *l)
 static void check_transforms(vt_loading *l, vt_key key, const vt_transform_list *list)
 {
     const vt_config *c = l->config;
-    if (!known(l, KEYS(key, VT_KEY_model_image)))
+    if (!known(l, KEYS(key, VT_KEY_data_name)))
         return;
-    for (int i = 0; i < list->n; i++)
-        if (list->item[i].kind == VT_TRANSFORM_RANDOM_CROP && list->item[i].pad >= c->model_image)
+    int64_t side = vt_data_facts_of(c->data_name)->image;
+    for (int i = 0; i < list->n; i++) {
+        vt_size size = vt_transforms_size(list, i, (vt_size){side, side});
+        int64_t least = size.height < size.width ? size.height : size.width;
+        if (list->item[i].kind == VT_TRANSFORM_RANDOM_CROP && least && list->item[i].pad >= least)
             conflict(l, KEYS(key),
                      "%s: random_crop pads by %" P " pixels, and the image has %" P
                      ": a crop could miss it; allowed: less than %" P,
-                     vt_fields[key].path, list->item[i].pad, c->model_image, c->model_image);
+                     vt_fields[key].path, list->item[i].pad, least, least);
+    }
 }
 
 static void check_data(vt_loading *l)
@@ -232,8 +459,8 @@ static void check_data(vt_loading *l)
     check_transforms(l, VT_KEY_data_test, &c->data_test);
     if (known(l, select) && c->train_select == VT_SELECT_VAL && c->data_val == 0)
         conflict(l, select, "train.select is val, and data.val is 0: there is no validation part");
-    if (!known(l, train) || !known(l, test))
-        return;
+    if (!known(l, train) || !known(l, test) || c->data_name == VT_DATA_FOLDER)
+        return; /* how many pictures a folder has is known when it is read */
     const vt_data_facts *facts = vt_data_facts_of(c->data_name);
     const char *name = vt_config_word("data.name", (int)c->data_name);
     int64_t n_train = facts->n_train - c->data_val, n_test = facts->n_test;

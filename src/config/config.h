@@ -85,6 +85,23 @@ typedef struct vt_epochs {
     vt_int_list list; /* ascending */
 } vt_epochs;
 
+/* A part of a hybrid network; stages.def says which keys a part has, the others are 0. */
+typedef struct vt_stage {
+    int kind;                 /* row of stages.def */
+    enum vt_block_kind block; /* of a stage */
+    int64_t dim, depth, stride, kernel, attn_dim, heads, window, patch;
+    double expand, mlp_ratio;
+    enum vt_act_kind act;
+    enum vt_norm_kind norm;
+    enum vt_pos_embed_kind pos_embed;
+    enum vt_pool_kind pool;
+} vt_stage;
+
+typedef struct vt_stage_list {
+    int n;
+    vt_stage v[VT_LIST_MAX];
+} vt_stage_list;
+
 /* The struct. */
 
 #define VT_TYPE_BOOL(tag) bool
@@ -101,6 +118,9 @@ typedef struct vt_epochs {
 #define VT_TYPE_NORMALISE(tag) vt_normalise
 #define VT_TYPE_CADENCE(tag) vt_cadence
 #define VT_TYPE_EPOCHS(tag) vt_epochs
+#define VT_TYPE_STEM(tag) vt_stage
+#define VT_TYPE_STAGES(tag) vt_stage_list
+#define VT_TYPE_HEAD(tag) vt_stage
 
 /* `WORDS(tag)` in a row names the enum; limits name nothing. */
 #define WORDS(tag) tag

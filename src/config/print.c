@@ -99,6 +99,9 @@ static json_t *value_json(const vt_config *config, int key)
     case VT_KIND_NORMALISE:
     case VT_KIND_CADENCE:
     case VT_KIND_EPOCHS:
+    case VT_KIND_STEM:
+    case VT_KIND_STAGES:
+    case VT_KIND_HEAD:
         break;
     }
     vt_config_value(config, key, &text);
@@ -177,6 +180,9 @@ static const char *kind_name(vt_kind kind)
         [VT_KIND_NORMALISE] = "name or map",
         [VT_KIND_CADENCE] = "N epochs, N steps",
         [VT_KIND_EPOCHS] = "last, all, integers",
+        [VT_KIND_STEM] = "map",
+        [VT_KIND_STAGES] = "list among",
+        [VT_KIND_HEAD] = "map",
     };
     return names[kind];
 }
@@ -273,6 +279,12 @@ static json_t *field_json(const vt_field *field)
     case VT_KIND_EPOCHS:
         return json_pack("{s:[{s:[s, s]}, {s:s}, {s:s, s:{s:s}}]}", "anyOf", "enum", "last", "all",
                          "type", "integer", "type", "array", "items", "type", "integer");
+    case VT_KIND_STEM:
+    case VT_KIND_HEAD:
+        return json_pack("{s:s}", "type", "object");
+    case VT_KIND_STAGES:
+        return json_pack("{s:s, s:i, s:{s:s, s:[s]}}", "type", "array", "minItems", 1, "items",
+                         "type", "object", "required", "block");
     }
     return NULL;
 }

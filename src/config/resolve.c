@@ -119,6 +119,31 @@ static void use_default(vt_loading *l, int key)
         !vt_value_read(&vt_fields[key], node, member_of(l, key), &l->parts->store, l->diags);
 }
 
+/* Compares with the words of "key=a|b". */
+static bool in_words(const char *words, const char *word)
+{
+    size_t size = strlen(word);
+    for (const char *at = words; at; at = strchr(at, '|'), at = at ? at + 1 : NULL)
+        if (strncmp(at, word, size) == 0 && (at[size] == '\0' || at[size] == '|'))
+            return true;
+    return false;
+}
+
+/* False for a key whose `when` names another choice than the one made. */
+static bool applies(vt_loading *l, int key)
+{
+    const char *when = vt_fields[key].when;
+    size_t size = when ? strcspn(when, "=>") : 0;
+    if (!when || when[size] != '=')
+        return true;
+    int other = vt_field_find(when, size);
+    use_default(l, other);
+    return !l->parts->slot[other].node ||
+           in_words(when + size + 1,
+                    vt_config_word(vt_fields[other].path,
+                                   (int)*(const unsigned *)vt_member(l->config, other)));
+}
+
 static void use_choice_defaults(vt_loading *l)
 {
     for (int i = 0; i < N_CHOICE_DEFAULTS; i++) {
@@ -126,7 +151,7 @@ static void use_choice_defaults(vt_loading *l)
         int key = vt_field_find(path, strlen(path));
         use_default(l, key);
         const vt_slot *slot = &l->parts->slot[key];
-        if (!slot->node || slot->bad ||
+        if (!slot->node || slot->bad || !applies(l, key) ||
             strcmp(vt_config_word(path, (int)*(const unsigned *)vt_member(l->config, key)), word))
             continue;
         const char *name = vt_store_printf(&l->parts->store, "%s: %s", path, word);
@@ -173,16 +198,6 @@ static void use_copies(vt_loading *l)
         slot->layer = 0;
         memcpy(member_of(l, key), vt_member(l->config, other), vt_fields[key].size_bytes);
     }
-}
-
-/* Compares with the words of "key=a|b". */
-static bool in_words(const char *words, const char *word)
-{
-    size_t size = strlen(word);
-    for (const char *at = words; at; at = strchr(at, '|'), at = at ? at + 1 : NULL)
-        if (strncmp(at, word, size) == 0 && (at[size] == '\0' || at[size] == '|'))
-            return true;
-    return false;
 }
 
 /* A key that its `when` switches off: an error beside or after the choice, a note before it. */

@@ -1,4 +1,4 @@
-#include "config/schema.h"
+#include "config/stages.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,15 +12,14 @@
 #include "config/choices.def"
 
 #define VT_WORDS(tag, key)                                                                         \
-    static const vt_words words_of_##tag = {tag##_word,                                            \
-                                            (int)(sizeof tag##_word / sizeof *tag##_word)};
+    const vt_words vt_words_of_##tag = {tag##_word, (int)(sizeof tag##_word / sizeof *tag##_word)};
 #define VT_WORD(constant, text, about)
 #include "config/choices.def"
 
 #define ID true
 #define NO_ID false
 #define NONE .words = NULL
-#define WORDS(tag) .words = &words_of_##tag
+#define WORDS(tag) .words = &vt_words_of_##tag
 #define INT_RANGE(a, b) .int_min = (a), .int_max = (b)
 #define CLOSED(a, b) .min = (a), .max = (b)
 #define OPEN(a, b) .min = (a), .max = (b), .open_min = true, .open_max = true
@@ -119,6 +118,15 @@ void vt_field_allowed(const vt_field *field, vt_text *text)
     case VT_KIND_NORMALISE:
     case VT_KIND_CADENCE:
     case VT_KIND_EPOCHS:
+        break;
+    case VT_KIND_STEM:
+        vt_part_describe("stem", text);
+        break;
+    case VT_KIND_HEAD:
+        vt_part_describe("head", text);
+        break;
+    case VT_KIND_STAGES:
+        vt_stages_describe(text);
         break;
     }
 }
@@ -234,6 +242,7 @@ const vt_data_facts *vt_data_facts_of(enum vt_data_kind data)
                   .n_train = train,                                                                \
                   .n_test = test},
 #include "config/data.def"
+        [VT_DATA_FOLDER] = {.channels = 3},
     };
     return &facts[data];
 }

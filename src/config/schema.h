@@ -19,6 +19,9 @@ typedef enum vt_kind {
     VT_KIND_NORMALISE,
     VT_KIND_CADENCE,
     VT_KIND_EPOCHS,
+    VT_KIND_STEM,
+    VT_KIND_STAGES,
+    VT_KIND_HEAD,
 } vt_kind;
 
 /* VT_KEY_model_family and so on, in the order of the rows. */
@@ -52,6 +55,11 @@ typedef struct vt_field {
 } vt_field;
 
 extern const vt_field vt_fields[VT_KEY_COUNT];
+
+/* vt_words_of_family and so on: the groups of choices.def */
+#define VT_WORDS(tag, key) extern const vt_words vt_words_of_##tag;
+#define VT_WORD(constant, word, help)
+#include "config/choices.def"
 
 /* The row with this dotted path (of `size` characters), or -1. */
 int vt_field_find(const char *path, size_t size);

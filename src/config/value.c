@@ -1,17 +1,14 @@
 #include "config/value.h"
 
+#include "config/stages.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Everything that reading one value needs. */
-typedef struct context {
-    const vt_field *field;
-    vt_store *store;
-    vt_diagnostics *diags;
-} context;
+typedef vt_reading context;
 
 static const struct {
     const char *word;
@@ -26,15 +23,8 @@ static const struct {
     [VT_NORMALISE_NONE] = {"none", {0, 0, 0}, {1, 1, 1}},
 };
 
-static const char *const transform_words[VT_TRANSFORM_COUNT] = {
-    [VT_TRANSFORM_RANDOM_CROP] = "random_crop",
-    [VT_TRANSFORM_FLIP] = "flip",
-};
-
-static const vt_field probability = {.kind = VT_KIND_FLOAT, .min = 0, .max = 1};
 static const vt_field mean_limits = {.kind = VT_KIND_FLOAT, .min = 0, .max = 1};
 static const vt_field std_limits = {.kind = VT_KIND_FLOAT, .min = 1e-4, .max = 1000};
-static const vt_field pad_limits = {.kind = VT_KIND_INT, .int_min = 0, .int_max = 4096};
 static const vt_field cadence_limits = {.kind = VT_KIND_INT, .int_min = 1, .int_max = 1000000000};
 static const vt_field epoch_limits = {.kind = VT_KIND_INT, .int_min = 0, .int_max = 1000000};
 
@@ -113,7 +103,7 @@ static bool is_scalar(const vt_yaml *node, enum vt_yaml_type type)
     return node->kind == VT_YAML_SCALAR && vt_yaml_type(node) == type;
 }
 
-static bool read_int(const context *c, const vt_yaml *node, const vt_field *limits, int64_t *value)
+bool vt_read_int(const context *c, const vt_yaml *node, const vt_field *limits, int64_t *value)
 {
     bool negative;
     uint64_t size;
@@ -137,7 +127,7 @@ static bool read_seed(const context *c, const vt_yaml *node, uint64_t *value)
     return true;
 }
 
-static bool read_float(const context *c, const vt_yaml *node, const vt_field *limits, double *value)
+bool vt_read_float(const context *c, const vt_yaml *node, const vt_field *limits, double *value)
 {
     if (is_scalar(node, VT_YAML_INT)) {
         bool negative;
@@ -251,7 +241,7 @@ static bool read_ints(const context *c, const vt_yaml *node, const vt_field *lim
     list->n = count_items(c, node, VT_LIST_MAX, "a list of integers");
     bool good = list->n >= 0;
     for (int i = 0; i < list->n; i++)
-        good &= read_int(c, item_of(node, i), limits, &list->v[i]);
+        good &= vt_read_int(c, item_of(node, i), limits, &list->v[i]);
     return good;
 }
 
@@ -260,7 +250,7 @@ static bool read_floats(const context *c, const vt_yaml *node, vt_float_list *li
     list->n = count_items(c, node, VT_LIST_MAX, "a list of numbers");
     bool good = list->n >= 0;
     for (int i = 0; i < list->n; i++)
-        good &= read_float(c, item_of(node, i), c->field, &list->v[i]);
+        good &= vt_read_float(c, item_of(node, i), c->field, &list->v[i]);
     return good;
 }
 
@@ -301,57 +291,11 @@ static bool read_texts(const context *c, const vt_yaml *node, vt_text_list *list
     return good;
 }
 
-static bool read_transform(const context *c, const vt_yaml *node, vt_transform *transform)
-{
-    int kind = -1;
-    *transform = (vt_transform){0};
-    for (int i = 0; node->kind == VT_YAML_MAP && node->n == 1 && i < VT_TRANSFORM_COUNT; i++)
-        if (strcmp(node->key[0]->text, transform_words[i]) == 0)
-            kind = i;
-    if (kind < 0) {
-        const char *word = node->kind == VT_YAML_MAP && node->n == 1 ? node->key[0]->text
-                           : node->kind == VT_YAML_SCALAR            ? node->text
-                                                                     : NULL;
-        const char *near = word ? vt_suggest(word, transform_words, VT_TRANSFORM_COUNT) : NULL;
-        vt_text hint = {0};
-        if (near)
-            vt_text_printf(&hint, "did you mean '%s'?", near);
-        vt_report(c->diags, VT_ERR_CONFIG, &node->mark, hint.data,
-                  "'%s' has '%.60s' where a transform is needed; allowed: random_crop: {pad: 4}, "
-                  "flip: 0.5",
-                  c->field->path,
-                  word                         ? word
-                  : node->kind == VT_YAML_LIST ? "a list"
-                                               : "a map");
-        vt_text_release(&hint);
-        return false;
-    }
-    const vt_yaml *given = node->item[0];
-    transform->kind = (vt_transform_kind)kind;
-    if (kind == VT_TRANSFORM_FLIP) {
-        double p;
-        bool good = read_float(c, given, &probability, &p);
-        transform->p = good ? (float)p : 0;
-        return good;
-    }
-    const vt_yaml *pad = vt_yaml_get(given, "pad");
-    if (!pad || given->n != 1) {
-        vt_report(c->diags, VT_ERR_CONFIG, &given->mark, NULL,
-                  "'%s': random_crop needs {pad: N} and nothing else", c->field->path);
-        return false;
-    }
-    return read_int(c, pad, &pad_limits, &transform->pad);
-}
-
 static bool read_transforms(const context *c, const vt_yaml *node, vt_transform_list *list)
 {
     if (node->kind != VT_YAML_LIST)
         return refuse(c, node, "a list of transforms", NULL);
-    list->n = count_items(c, node, VT_MAX_TRANSFORMS, "a list of transforms");
-    bool good = list->n >= 0;
-    for (int i = 0; i < list->n; i++)
-        good &= read_transform(c, node->item[i], &list->item[i]);
-    return good;
+    return vt_transforms_read(c, node, list);
 }
 
 static bool read_channels(const context *c, const vt_yaml *node, const vt_field *limits,
@@ -366,7 +310,7 @@ static bool read_channels(const context *c, const vt_yaml *node, const vt_field 
     bool good = true;
     for (int i = 0; i < 3; i++) {
         double value = 0;
-        good &= read_float(c, node->item[i], limits, &value);
+        good &= vt_read_float(c, node->item[i], limits, &value);
         values[i] = (float)value;
     }
     return good;
@@ -407,7 +351,7 @@ static bool read_cadence(const context *c, const vt_yaml *node, vt_cadence *cade
         count.text = number;
         cadence->unit = epochs ? VT_CADENCE_EPOCHS : VT_CADENCE_STEPS;
         if (epochs || steps)
-            return read_int(c, &count, &cadence_limits, &cadence->n);
+            return vt_read_int(c, &count, &cadence_limits, &cadence->n);
     }
     return refuse(c, node, "a distance such as '1 epoch' or '50 steps'", NULL);
 }
@@ -444,11 +388,11 @@ bool vt_value_read(const vt_field *field, const vt_yaml *node, void *member, vt_
     case VT_KIND_BOOL:
         return read_bool(&c, node, member);
     case VT_KIND_INT:
-        return read_int(&c, node, field, member);
+        return vt_read_int(&c, node, field, member);
     case VT_KIND_SEED:
         return read_seed(&c, node, member);
     case VT_KIND_FLOAT:
-        return read_float(&c, node, field, member);
+        return vt_read_float(&c, node, field, member);
     case VT_KIND_TEXT: {
         const char **text = member;
         if (!read_text(&c, node, text))
@@ -479,12 +423,17 @@ bool vt_value_read(const vt_field *field, const vt_yaml *node, void *member, vt_
         return read_cadence(&c, node, member);
     case VT_KIND_EPOCHS:
         return read_epochs(&c, node, member);
+    case VT_KIND_STEM:
+        return vt_part_read(field->path, "stem", node, member, store, diags);
+    case VT_KIND_HEAD:
+        return vt_part_read(field->path, "head", node, member, store, diags);
+    case VT_KIND_STAGES:
+        return vt_stages_read(field->path, node, member, store, diags);
     }
     return false;
 }
 
-/* The shortest of 15, 16, 17 (floats: 6 to 9) digits that reads back as the same number. */
-static void write_double(double value, enum vt_value_form form, vt_text *text)
+void vt_write_double(double value, enum vt_value_form form, vt_text *text)
 {
     char digits[40];
     for (int precision = 15; form == VT_VALUE_YAML && precision <= 17; precision++) {
@@ -497,7 +446,7 @@ static void write_double(double value, enum vt_value_form form, vt_text *text)
     vt_text_printf(text, "%s", digits);
 }
 
-static void write_float(float value, enum vt_value_form form, vt_text *text)
+void vt_write_float(float value, enum vt_value_form form, vt_text *text)
 {
     char digits[40];
     for (int precision = 6; form == VT_VALUE_YAML && precision <= 9; precision++) {
@@ -544,25 +493,11 @@ static void write_normalise(const vt_normalise *normalise, enum vt_value_form fo
         vt_text_printf(text, row ? ", std: [" : "{mean: [");
         for (int i = 0; i < 3; i++) {
             vt_text_printf(text, i ? ", " : "");
-            write_float(rows[row][i], form, text);
+            vt_write_float(rows[row][i], form, text);
         }
         vt_text_printf(text, "]");
     }
     vt_text_printf(text, "}");
-}
-
-static void write_transforms(const vt_transform_list *list, enum vt_value_form form, vt_text *text)
-{
-    vt_text_printf(text, "[");
-    for (int i = 0; i < list->n; i++) {
-        const vt_transform *t = &list->item[i];
-        vt_text_printf(text, "%s%s: ", i ? ", " : "", transform_words[t->kind]);
-        if (t->kind == VT_TRANSFORM_FLIP)
-            write_float(t->p, form, text);
-        else
-            vt_text_printf(text, "{pad: %" PRId64 "}", t->pad);
-    }
-    vt_text_printf(text, "]");
 }
 
 void vt_value_write(const vt_field *field, const void *member, enum vt_value_form form,
@@ -579,7 +514,7 @@ void vt_value_write(const vt_field *field, const void *member, enum vt_value_for
         vt_text_printf(text, "%" PRIu64, *(const uint64_t *)member);
         break;
     case VT_KIND_FLOAT:
-        write_double(*(const double *)member, form, text);
+        vt_write_double(*(const double *)member, form, text);
         break;
     case VT_KIND_TEXT: {
         const char *value = *(const char *const *)member;
@@ -615,7 +550,7 @@ void vt_value_write(const vt_field *field, const void *member, enum vt_value_for
         vt_text_printf(text, "[");
         for (int i = 0; i < list->n; i++) {
             vt_text_printf(text, i ? ", " : "");
-            write_double(list->v[i], form, text);
+            vt_write_double(list->v[i], form, text);
         }
         vt_text_printf(text, "]");
         break;
@@ -631,7 +566,7 @@ void vt_value_write(const vt_field *field, const void *member, enum vt_value_for
         break;
     }
     case VT_KIND_TRANSFORMS:
-        write_transforms(member, form, text);
+        vt_transforms_write(member, form, text);
         break;
     case VT_KIND_NORMALISE:
         write_normalise(member, form, text);
@@ -651,5 +586,14 @@ void vt_value_write(const vt_field *field, const void *member, enum vt_value_for
             vt_text_printf(text, epochs->kind == VT_EPOCHS_ALL ? "all" : "last");
         break;
     }
+    case VT_KIND_STEM:
+        vt_part_write("stem", member, form, text);
+        break;
+    case VT_KIND_HEAD:
+        vt_part_write("head", member, form, text);
+        break;
+    case VT_KIND_STAGES:
+        vt_stages_write(member, form, text);
+        break;
     }
 }

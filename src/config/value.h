@@ -18,6 +18,27 @@ enum vt_value_form {
 void vt_value_write(const vt_field *field, const void *member, enum vt_value_form form,
                     vt_text *text);
 
+/* For one kind of value after the other: value.c and transforms.c. */
+
+typedef struct vt_reading {
+    const vt_field *field;
+    vt_store *store;
+    vt_diagnostics *diags;
+} vt_reading;
+
+/* A number within `limits`, which may be narrower than the row's. */
+bool vt_read_int(const vt_reading *reading, const vt_yaml *node, const vt_field *limits,
+                 int64_t *value);
+bool vt_read_float(const vt_reading *reading, const vt_yaml *node, const vt_field *limits,
+                   double *value);
+/* The shortest of 15, 16, 17 (floats: 6 to 9) digits that reads back as the same number. */
+void vt_write_double(double value, enum vt_value_form form, vt_text *text);
+void vt_write_float(float value, enum vt_value_form form, vt_text *text);
+
+/* transforms.c; `node` is a list. */
+bool vt_transforms_read(const vt_reading *reading, const vt_yaml *node, vt_transform_list *list);
+void vt_transforms_write(const vt_transform_list *list, enum vt_value_form form, vt_text *text);
+
 /* "the text 'abc'", "the integer 5", "a list": for messages. */
 void vt_yaml_describe(const vt_yaml *node, vt_text *text);
 

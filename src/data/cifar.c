@@ -14,7 +14,7 @@
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, CHANNELS = 3, PIXELS = PLANE * CHANNELS };
 enum { MAX_LABELS = 2, READ_RECORDS = 100 };
-enum { MAX_TABLES = 6, MAX_LISTS = 2, MAX_FOLDERS = 4, LIST_SIZE_MAX = 65536 };
+enum { MAX_TABLES = 6, MAX_LISTS = 2, MAX_FOLDERS = 4, LIST_SIZE_MAX = 65536, NAMES_MAX = 100, NAME_BYTES = 31 };
 
 /* A file of records. */
 struct table {
@@ -31,10 +31,10 @@ struct list {
 
 struct layout {
     const char *name, *title, *archive; /* archive: folder that the official archive unpacks to */
-    int label_bytes, label_limit[MAX_LABELS]; /* the last label byte is the class */
+    int label_bytes, label_limit[MAX_LABELS];
     int n_tables, n_lists;
     struct table table[MAX_TABLES];
-    struct list list[MAX_LISTS]; /* the first names the classes */
+    struct list list[MAX_LISTS]; /* one for each label byte, the class that is usual first */
 };
 
 enum { TRAIN_IMAGES = 50000, TEST_IMAGES = 10000 };
@@ -87,6 +87,12 @@ struct job {
     vt_status status;
     vt_error err;
 };
+
+/* Which label byte is the class: the last, unless coarse labels are asked for. */
+static int class_byte(const struct layout *layout, const vt_data *data)
+{
+    return data->coarse ? 0 : layout->label_bytes - 1;
+}
 
 static int64_t record_size(const struct layout *layout)
 {
@@ -170,7 +176,7 @@ static vt_status store_record(const struct job *job, int64_t number, const uint8
                                                     : "fine ",
                            record[i], layout->label_limit[i] - 1);
     int64_t image = job->table->first + number;
-    job->data->labels[image] = record[layout->label_bytes - 1];
+    job->data->labels[image] = record[class_byte(layout, job->data)];
     const uint8_t *planes = record + layout->label_bytes;
     uint8_t *pixel = job->data->images + image * PIXELS;
     for (int i = 0; i < PLANE; i++)
@@ -228,14 +234,14 @@ static vt_status parse_names(const char *text, size_t size, int n, const char *p
             length--;
         if (length == 0)
             continue;
-        bool good = found == line && found < n && length < VT_DATA_NAME_SIZE;
+        bool good = found == line && found < n && length <= NAME_BYTES;
         for (size_t i = 0; i < length; i++)
             good = good && start[i] > ' ' && start[i] < 127;
         if (!good)
             return vt_fail(err, VT_ERR_DATA,
                            "%s:%d: expected %d class names, one a line, each of 1 to %d visible "
                            "characters",
-                           path, line + 1, n, VT_DATA_NAME_SIZE - 1);
+                           path, line + 1, n, NAME_BYTES);
         memcpy(names[found], start, length);
         names[found++][length] = 0;
     }
@@ -343,7 +349,7 @@ vt_status vt_cifar_read(vt_data *data, const char *name, const char *dir, vt_poo
     vt_status status;
     const struct layout *layout = &layouts[0];
     struct job *jobs = NULL;
-    char coarse[20][VT_DATA_NAME_SIZE] = {{0}};
+    char(*others)[VT_DATA_NAME_SIZE] = NULL;
     int dir_fd = -1;
 
     while (strcmp(layout->name, name) != 0)
@@ -353,14 +359,17 @@ vt_status vt_cifar_read(vt_data *data, const char *name, const char *dir, vt_poo
     if (status != VT_OK)
         goto out;
     data->info.folder = data->folder;
-    int classes = layout->label_limit[layout->label_bytes - 1];
-    status = vt_data_make_room(data, SIDE, classes, TRAIN_IMAGES, TEST_IMAGES, err);
+    data->coarse = data->coarse && layout->label_bytes > 1;
+    int classes = layout->label_limit[class_byte(layout, data)];
+    status =
+        vt_data_make_room(data, (vt_size){SIDE, SIDE}, classes, TRAIN_IMAGES, TEST_IMAGES, err);
     if (status != VT_OK)
         goto out;
     jobs = vt_calloc((size_t)layout->n_tables, sizeof *jobs);
     data->name_text = vt_calloc((size_t)classes, sizeof *data->name_text);
     data->names = vt_calloc((size_t)classes, sizeof *data->names);
-    if (!jobs || !data->name_text || !data->names) {
+    others = vt_calloc(NAMES_MAX, sizeof *others);
+    if (!jobs || !data->name_text || !data->names || !others) {
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the class names");
         goto out;
     }
@@ -373,7 +382,7 @@ vt_status vt_cifar_read(vt_data *data, const char *name, const char *dir, vt_poo
         vt_data_file *file = &data->files[layout->n_tables + i];
         snprintf(file->name, sizeof file->name, "%s", layout->list[i].name);
         status = read_list(layout, &layout->list[i], data->folder, dir_fd,
-                           i == 0 ? data->name_text : coarse, file, err);
+                           layout->list[i].n == classes ? data->name_text : others, file, err);
         if (status != VT_OK)
             goto out;
     }
@@ -406,6 +415,7 @@ out:
     for (int i = 0; jobs && i < layout->n_tables; i++)
         vt_fs_close(&jobs[i].fd);
     vt_free(jobs);
+    vt_free(others);
     vt_fs_close(&dir_fd);
     return status;
 }

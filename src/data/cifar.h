@@ -3,8 +3,9 @@
  *
  * CIFAR-10: data_batch_1..5.bin and test_batch.bin, 10,000 records of 3,073 bytes each: label,
  * then the red, green and blue planes of 32 x 32 bytes. CIFAR-100: train.bin and test.bin, records
- * of 3,074 bytes: coarse label, fine label, planes; the fine label is the class. Class names are
- * lines of batches.meta.txt, fine_label_names.txt and coarse_label_names.txt.
+ * of 3,074 bytes: coarse label, fine label, planes; the fine label is the class unless
+ * the coarse one is asked for. Class names are lines of batches.meta.txt, fine_label_names.txt and
+ * coarse_label_names.txt.
  */
 #ifndef VT_DATA_CIFAR_H
 #define VT_DATA_CIFAR_H
@@ -14,7 +15,8 @@
 #include "data/set.h"
 
 /* Reads "cifar10" or "cifar100" into an empty data set: images, labels, names, files, folder,
- * official, warning. Errors as for vt_data_open. */
+ * official, warning. data->coarse says which labels; it is reset where there are none. Errors as
+ * for vt_data_open. */
 vt_status vt_cifar_read(vt_data *data, const char *name, const char *dir, vt_pool *pool,
                         vt_error *err);
 

@@ -68,6 +68,7 @@ typedef struct vt_param {
     vt_role role;
     vt_fill fill;
     int number;     /* in order of creation */
+    bool head;      /* of the layer that makes the logits: its size follows the classes */
     bool trained;   /* set by vt_params_layout */
     bool decayed;   /* set by vt_params_layout */
     int64_t offset; /* in floats, into the weights block; the same in gradients if trained */
@@ -103,6 +104,17 @@ typedef enum vt_op {
     VT_OP_COUNT
 } vt_op;
 #undef VT_OP
+
+/*
+ * Where the tokens of an attention's windows lie on the map, for captures. Window number p, place
+ * n: without windows (window_h = 0) token n of the map, behind the class token if there is one;
+ * with dilation d > 1, row n / window_w * d + p / d, column n % window_w * d + p % d; else the
+ * place in the window p of the padded map rolled by the shift.
+ */
+typedef struct vt_attention_layout {
+    int64_t grid_h, grid_w, window_h, window_w, shift_h, shift_w, dilation;
+    bool has_cls;
+} vt_attention_layout;
 
 typedef struct vt_node vt_node;
 
@@ -140,8 +152,7 @@ struct vt_node {
         struct {
             const vt_attention_map *map;
             vt_attention_sizes sizes;
-            int64_t grid_h, grid_w, window_h, window_w, shift_h, shift_w; /* for captures */
-            bool has_cls;
+            vt_attention_layout layout;
         } attention;
         struct {
             int64_t patch;

@@ -5,7 +5,18 @@
 static vt_model_builder *const families[VT_FAMILY_COUNT] = {
     [VT_FAMILY_VIT] = vt_vit_build,
     [VT_FAMILY_SWIN] = vt_swin_build,
+    [VT_FAMILY_MOBILEVIT] = vt_mobilevit_build,
+    [VT_FAMILY_CCT] = vt_cct_build,
+    [VT_FAMILY_HYBRID] = vt_hybrid_build,
 };
+
+/* The parameters of the layer that makes the logits. */
+static void mark_head(const vt_node *logits)
+{
+    for (int i = 0; i < logits->n_in; i++)
+        if (logits->in[i] && logits->in[i]->param)
+            logits->in[i]->param->head = true;
+}
 
 vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params, int64_t batch,
                         bool training, vt_error *err)
@@ -20,6 +31,8 @@ vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *par
     model->labels = vt_graph_input(graph, "labels", VT_I32, vt_shape_of(1, &batch));
     if (model->images)
         model->logits = families[config->model_family](graph, config, model->images);
+    if (model->logits)
+        mark_head(model->logits);
     if (model->logits)
         model->loss = vt_cross_entropy(graph, "loss", model->logits, model->labels,
                                        training ? config->train_label_smoothing : 0);

@@ -12,7 +12,7 @@
 
 /* Images (B, image, image, channels) -> logits (B, classes). NULL after a failure. */
 typedef vt_node *vt_model_builder(vt_graph *graph, const vt_config *config, vt_node *images);
-vt_model_builder vt_vit_build, vt_swin_build;
+vt_model_builder vt_vit_build, vt_swin_build, vt_mobilevit_build, vt_cct_build, vt_hybrid_build;
 
 /* A model's graph for one batch: images and labels in, logits and loss out. */
 typedef struct vt_model {

@@ -79,28 +79,21 @@ vt_node *vt_vit_build(vt_graph *g, const vt_config *config, vt_node *images)
     if (cls || pos)
         x = vt_tokens(g, "pos_drop.add", x, cls, pos);
     x = x ? vt_dropout(g, "pos_drop", x, config->model_embed_drop) : NULL;
-    vt_block_attention attention = {
-        .map = vt_global_map(g, side * side + token),
-        .padding = 1,
-        .grid_h = side,
-        .grid_w = side,
-        .has_cls = token,
-    };
+    vt_block_attention attention = vt_attend_globally(g, side, side, token);
+    vt_block_style style = {.heads = config->model_heads.v[0],
+                            .mlp_ratio = config->model_mlp_ratio,
+                            .act = vt_gelu_of(config),
+                            .init = init.block};
     for (int64_t i = 0; i < config->model_depth; i++) {
-        double rate = config->model_depth > 1
-                          ? config->model_drop_path * (double)i / (double)(config->model_depth - 1)
-                          : 0;
-        x = vt_block(g, vt_name(g, "blocks.%d", (int)i), config, x, config->model_heads.v[0],
-                     &attention, init.block, rate);
+        double rate = vt_drop_path_rate(config->model_drop_path, i, config->model_depth);
+        x = vt_block(g, vt_name(g, "blocks.%d", (int)i), config, x, &attention, &style, rate);
     }
-    if (!x)
-        return NULL;
-    if (token) { /* the norm acts on each token alone, so only the one that is read is normalised */
-        x = vt_first_token(g, "pool", x);
+    /* The norm acts on each token alone: only the class token, if it is what is read, needs it. */
+    bool sequence = config->model_pool == VT_POOL_SEQUENCE;
+    if (sequence)
         x = vt_layer_norm(g, "norm", x, config->model_norm_eps);
-    } else {
-        x = vt_mean_tokens(g, "pool", x);
-        x = vt_layer_norm(g, "fc_norm", x, config->model_norm_eps);
-    }
+    x = vt_layer_pool(g, "attention_pool", x, config->model_pool, init.head);
+    if (!sequence)
+        x = vt_layer_norm(g, token ? "norm" : "fc_norm", x, config->model_norm_eps);
     return vt_layer_linear(g, "head", x, config->model_classes, true, init.head);
 }

@@ -159,3 +159,34 @@ const vt_attention_map *vt_global_map(vt_graph *graph, int64_t tokens)
                               .place = numbers};
     return map;
 }
+
+const vt_attention_map *vt_patch_map(vt_graph *graph, int64_t height, int64_t width, int64_t patch)
+{
+    int64_t down = height / patch, across = width / patch, patches = down * across, n = 0;
+    size_t tokens = (size_t)(height * width), windows = (size_t)(patch * patch);
+    vt_attention_map *map = vt_graph_alloc(graph, 1, sizeof *map);
+    vt_attention_group *groups = vt_graph_alloc(graph, windows, sizeof *groups);
+    int32_t *token = vt_graph_alloc(graph, tokens, sizeof *token);
+    int32_t *place = vt_graph_alloc(graph, tokens, sizeof *place);
+    VT_ASSERT(height % patch == 0 && width % patch == 0);
+    if (!map || !groups || !token || !place)
+        return NULL;
+    for (int64_t w = 0; w < patch * patch; w++) {
+        groups[w] = (vt_attention_group){
+            .first = (int32_t)n, .n_tokens = (int32_t)patches, .window = (int32_t)w};
+        for (int64_t i = 0; i < patches; i++, n++) {
+            int64_t y = i / across * patch + w / patch, x = i % across * patch + w % patch;
+            token[n] = (int32_t)(y * width + x);
+            place[n] = (int32_t)i;
+        }
+    }
+    *map = (vt_attention_map){.tokens = height * width,
+                              .windows = patch * patch,
+                              .places = patches,
+                              .n_groups = patch * patch,
+                              .max_tokens = patches,
+                              .groups = groups,
+                              .token = token,
+                              .place = place};
+    return map;
+}

@@ -33,6 +33,9 @@ vt_window_geometry vt_window_geometry_of(int64_t height, int64_t width, int64_t 
 const vt_attention_map *vt_window_map(vt_graph *graph, const vt_window_geometry *geometry);
 /* Every token attends to every token. */
 const vt_attention_map *vt_global_map(vt_graph *graph, int64_t tokens);
+/* `patch` divides the map: windows are the places in a patch, row by row, and hold the patches, row
+ * by row. */
+const vt_attention_map *vt_patch_map(vt_graph *graph, int64_t height, int64_t width, int64_t patch);
 /* Tokens that the padded form of the windows would compute, over those that exist. */
 double vt_window_padding(const vt_window_geometry *geometry);
 

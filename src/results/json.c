@@ -29,16 +29,21 @@ static int append(const char *bytes, size_t size, void *text)
     return ((vt_text *)text)->failed ? -1 : 0;
 }
 
+vt_status vt_json_print(vt_text *text, json_t *root, vt_error *err)
+{
+    size_t flags = JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17);
+    bool good = root && json_dump_callback(root, append, text, flags) == 0;
+    json_decref(root);
+    vt_text_printf(text, "\n");
+    return good && !text->failed ? VT_OK : vt_fail(err, VT_ERR_NOMEM, "no memory for JSON text");
+}
+
 vt_status vt_json_publish(int dir_fd, const char *name, json_t *root, vt_error *err)
 {
     vt_text text = {0};
-    vt_status status;
-    size_t flags = JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17);
-    if (!root || json_dump_callback(root, append, &text, flags) != 0 || append("\n", 1, &text) != 0)
-        status = vt_fail(err, VT_ERR_NOMEM, "%s: no memory to write it", name);
-    else
+    vt_status status = vt_json_print(&text, root, err);
+    if (status == VT_OK)
         status = vt_fs_publish(dir_fd, name, text.data, text.size, err);
-    json_decref(root);
     vt_text_release(&text);
     return status;
 }

@@ -7,6 +7,7 @@
 #define VT_RESULTS_JSON_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <jansson.h>
 
@@ -14,6 +15,8 @@
 json_t *vt_json_real(double value);
 /* `fallback` (NULL: the JSON null) stands for a text that is NULL or not UTF-8. */
 json_t *vt_json_text(const char *text, const char *fallback);
+/* Appends `root` as text with a last newline, and drops it in every case; NULL is VT_ERR_NOMEM. */
+vt_status vt_json_print(vt_text *text, json_t *root, vt_error *err);
 /* Publishes `root` as the file `name` and drops it in every case; a NULL root is VT_ERR_NOMEM. */
 vt_status vt_json_publish(int dir_fd, const char *name, json_t *root, vt_error *err);
 /* Reads a file of at most `cap` bytes; duplicate keys are refused. VT_ERR_NOINPUT, VT_ERR_DATA with

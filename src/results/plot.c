@@ -9,10 +9,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-enum { TEMPLATE_CAP = 1 << 20 };
 
 #define RUN_DATA "curves.tsv"
 
@@ -20,8 +16,8 @@ enum { TEMPLATE_CAP = 1 << 20 };
 struct plotting {
     const vt_plot_options *options;
     vt_text templates;
-    char formats[16];
-    vt_error no_gnuplot; /* set once it could not be started: the rest is still written */
+    vt_drawer drawer;
+    char formats[VT_FORMATS_TEXT];
 };
 
 /* A run that has something to show. */
@@ -31,102 +27,12 @@ struct drawn {
     char file[VT_NAME_MAX + 8]; /* its data in the comparison */
 };
 
-/* The templates. */
-
-static vt_status read_template(int dir_fd, const char *name, vt_text *text, vt_error *err)
-{
-    char *bytes = NULL;
-    size_t size = 0;
-    vt_status status = vt_fs_read_file(dir_fd, name, TEMPLATE_CAP, &bytes, &size, err);
-    if (status == VT_OK)
-        vt_text_append(text, bytes, size);
-    vt_free(bytes);
-    return status;
-}
-
-static vt_status read_templates(vt_text *text, vt_error *err)
-{
-    static const char *const names[] = {"style.gp", "panels.gp"};
-    /* From the folder of this program: build/MODE in the source tree, bin where it is installed. */
-    static const char *const places[] = {"plots", "../../plots", "../share/vitrine/plots"};
-    char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-    path[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(path, '/'), *end = slash ? slash + 1 : path;
-    for (int i = 0; i < 3; i++) {
-        vt_status status = VT_OK;
-        int fd = -1;
-        snprintf(end, 64, "%s", places[i]);
-        if (vt_fs_open_dir(AT_FDCWD, i ? path : places[0], &fd, NULL) != VT_OK)
-            continue;
-        bool here = vt_fs_exists(fd, names[0]) && vt_fs_exists(fd, names[1]);
-        for (int k = 0; k < 2 && here && status == VT_OK; k++)
-            status = read_template(fd, names[k], text, err);
-        vt_fs_close(&fd);
-        if (here)
-            return status;
-    }
-    return vt_fail(err, VT_ERR_NOINPUT,
-                   "the templates plots/style.gp and plots/panels.gp are neither in ./plots nor "
-                   "beside this program (%s)",
-                   path);
-}
-
-/* Writing and drawing. */
-
-static vt_status publish_text(int dir_fd, const char *name, const vt_text *text, vt_error *err)
-{
-    if (text->failed)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for %s", name);
-    return vt_fs_publish(dir_fd, name, text->data, text->size, err);
-}
-
 static vt_status publish_data(int dir_fd, const char *name, const vt_plotdata *data, vt_error *err)
 {
     vt_text text = {0};
     vt_plotdata_print(data, &text);
-    vt_status status = publish_text(dir_fd, name, &text, err);
+    vt_status status = vt_draw_publish(dir_fd, name, &text, err);
     vt_text_release(&text);
-    return status;
-}
-
-static void compose(const struct plotting *p, const vt_figure *figure, vt_text *script)
-{
-    vt_text_printf(script, "# Made by `vitrine plot`. To draw it again: gnuplot -d %s.gp\n\n",
-                   figure->name);
-    vt_figure_print(figure, script);
-    vt_text_append(script, p->templates.data, p->templates.size);
-}
-
-/* Each expected file must be there, and go by the same bytes for the same curves. */
-static vt_status finish_files(const struct plotting *p, int dir_fd, const char *name,
-                              const char *folder, vt_error *err)
-{
-    const struct {
-        const char *format;
-        bool wanted;
-    } formats[] = {
-#define X(format) {#format, p->options->format},
-        VT_PLOT_FORMATS(X)
-#undef X
-    };
-    vt_status status = VT_OK;
-    for (size_t i = 0; i < sizeof formats / sizeof *formats && status == VT_OK; i++) {
-        char file[64];
-        int fd = -1;
-        int64_t size = 0;
-        if (!formats[i].wanted)
-            continue;
-        snprintf(file, sizeof file, "%s.%s", name, formats[i].format);
-        status = vt_fs_open_read(dir_fd, file, &fd, &size, err);
-        vt_fs_close(&fd);
-        if (status == VT_OK && size == 0)
-            status = vt_fail(err, VT_ERR_HELPER, "gnuplot left %s/%s empty", folder, file);
-        if (status == VT_OK && strcmp(formats[i].format, "pdf") == 0)
-            status = vt_gnuplot_undate(dir_fd, file, err);
-        if (status == VT_OK)
-            printf("%s/%s\n", folder, file);
-    }
     return status;
 }
 
@@ -134,23 +40,12 @@ static vt_status finish_files(const struct plotting *p, int dir_fd, const char *
 static vt_status draw(struct plotting *p, int dir_fd, const char *folder, const vt_figure *figure,
                       vt_error *err)
 {
-    char name[64];
-    vt_text script = {0};
-    vt_error failure = {0};
-    snprintf(name, sizeof name, "%s.gp", figure->name);
-    compose(p, figure, &script);
-    vt_status status = publish_text(dir_fd, name, &script, err);
-    vt_text_release(&script);
-    if (status != VT_OK || p->no_gnuplot.status != VT_OK)
-        return status;
-    status = vt_gnuplot_run(dir_fd, name, &failure);
-    if (status == VT_OK)
-        return finish_files(p, dir_fd, figure->name, folder, err);
-    if (status == VT_ERR_HELPER) {
-        p->no_gnuplot = failure;
-        return VT_OK;
-    }
-    return vt_fail(err, status, "%s", failure.text);
+    vt_text numbers = {0};
+    vt_figure_print(figure, &numbers);
+    vt_status status =
+        vt_draw_figure(&p->drawer, dir_fd, folder, figure->name, &numbers, &p->templates, err);
+    vt_text_release(&numbers);
+    return status;
 }
 
 static vt_status draw_run(struct plotting *p, const struct drawn *run, vt_error *err)
@@ -189,7 +84,8 @@ static vt_status show_run(struct plotting *p, const struct drawn *run, vt_error 
     const vt_figure_run shown = {&run->data, VT_GNUPLOT_DATA};
     const vt_figure figure = {"stacked", "dumb", &shown, 1, VT_PANEL_LOSS, VT_PANEL_COUNT};
     vt_text script = {0}, data = {0};
-    compose(p, &figure, &script);
+    vt_figure_print(&figure, &script);
+    vt_text_append(&script, p->templates.data, p->templates.size);
     vt_plotdata_print(&run->data, &data);
     printf("%s\n", run->place.path);
     fflush(stdout);
@@ -281,26 +177,21 @@ static vt_status draw_runs(struct plotting *p, struct drawn *runs, int n, vt_err
         status = p->options->terminal ? show_run(p, &runs[i], err) : draw_run(p, &runs[i], err);
     if (status == VT_OK && !p->options->terminal && p->options->n_runs == 0)
         status = draw_all(p, runs, n, err);
-    if (status == VT_OK && p->no_gnuplot.status != VT_OK)
-        status = vt_fail(err, VT_ERR_HELPER, "%s; the data and scripts of all figures are kept",
-                         p->no_gnuplot.text);
-    return status;
+    return status == VT_OK ? vt_draw_finish(&p->drawer, err) : status;
 }
 
 vt_status vt_plot(const vt_plot_options *options, vt_error *err)
 {
-    struct plotting p = {.options = options};
+    struct plotting p = {
+        .options = options,
+        .drawer = {.formats = options->formats, .maker = "vitrine plot", .list = stdout}};
     struct drawn *runs = NULL;
     vt_run_list list = {0};
     int n = 0;
-#define X(format)                                                                                  \
-    if (options->format)                                                                           \
-        strcat(strcat(p.formats, *p.formats ? " " : ""), #format);
-    VT_PLOT_FORMATS(X)
-#undef X
+    vt_formats_text(&options->formats, p.formats);
     vt_status status = select_runs(options, &list, err);
     if (status == VT_OK)
-        status = read_templates(&p.templates, err);
+        status = vt_draw_templates(&p.templates, "panels.gp", err);
     if (status != VT_OK)
         goto done;
     runs = vt_calloc((size_t)list.n + 1, sizeof *runs);

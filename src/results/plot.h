@@ -2,25 +2,22 @@
  * Figures: the curves of runs, drawn by gnuplot.
  *
  * Beside each figure stay its data (tab-separated) and the script that drew it, put together from
- * plots/style.gp and plots/panels.gp, so that anyone can restyle it: `gnuplot NAME.gp` draws it
- * again. The templates are looked for in ./plots, then in the source tree of this program, then in
- * ../share/vitrine/plots beside its folder.
+ * plots/style.gp and plots/panels.gp (see results/draw.h), so that anyone can restyle it:
+ * `gnuplot NAME.gp` draws it again.
  */
 #ifndef VT_RESULTS_PLOT_H
 #define VT_RESULTS_PLOT_H
 
-#include "base/status.h"
+#include "results/draw.h"
 
 #include <stdbool.h>
-
-#define VT_PLOT_FORMATS(X) X(svg) X(png) X(pdf)
 
 typedef struct vt_plot_options {
     const char *results;     /* folder of the runs */
     const char *const *runs; /* what each means: results/runs.h */
     int n_runs;              /* 0: the newest run of every experiment, and all side by side */
-    bool svg, png, pdf;      /* formats */
-    bool terminal;           /* draw with characters on stdout; writes no file */
+    vt_formats formats;
+    bool terminal; /* draw with characters on stdout; writes no file */
 } vt_plot_options;
 
 /*

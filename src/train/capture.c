@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { META_A_LAYER = 7, META_TEXT = 48 };
+enum { META_A_LAYER = 8, META_TEXT = 48 };
 
 struct layer {
     const vt_node *node; /* of the first slot; the others have the same layers */
@@ -67,12 +67,10 @@ bool vt_capture_wanted(const vt_config *config, int64_t epoch)
 static void describe(struct layer *layer, int number)
 {
     static const char *const keys[META_A_LAYER] = {"grid_h",  "grid_w",  "window_h", "window_w",
-                                                   "shift_h", "shift_w", "has_cls"};
-    const vt_node *node = layer->node;
-    const int64_t values[META_A_LAYER] = {node->attention.grid_h,   node->attention.grid_w,
-                                          node->attention.window_h, node->attention.window_w,
-                                          node->attention.shift_h,  node->attention.shift_w,
-                                          node->attention.has_cls};
+                                                   "shift_h", "shift_w", "dilation", "has_cls"};
+    const vt_attention_layout *l = &layer->node->attention.layout;
+    const int64_t values[META_A_LAYER] = {l->grid_h,  l->grid_w,  l->window_h, l->window_w,
+                                          l->shift_h, l->shift_w, l->dilation, l->has_cls};
     snprintf(layer->name, sizeof layer->name, "layer_%02d", number);
     for (int i = 0; i < META_A_LAYER; i++) {
         snprintf(layer->key[i], META_TEXT, "%s.%s", layer->name, keys[i]);
@@ -187,23 +185,26 @@ static void take_probs(void *arg, const vt_call *call)
                 (size_t)floats * sizeof(float));
 }
 
-static void compute(vt_capturer *c)
+static vt_status compute(vt_capturer *c, vt_error *err)
 {
     const vt_config *config = c->engine->config;
-    for (int64_t i = 0; i < c->n; i++) {
+    vt_status status = VT_OK;
+    for (int64_t i = 0; i < c->n && status == VT_OK; i++) {
         int label;
-        const uint8_t *pixels = vt_data_item(c->data, VT_PART_TEST, i, &label);
-        for (int64_t b = 0; b < c->pixel_bytes; b++)
-            c->pixels[i * c->pixel_bytes + b] = pixels[b];
+        status =
+            vt_data_picture(c->data, VT_PART_TEST, i, c->pixels + i * c->pixel_bytes, &label, err);
         c->items[i] = (uint32_t)i;
         c->index[i] = i;
         c->label[i] = label;
     }
-    for (c->done = 0; c->done < c->n;) {
+    for (c->done = 0; c->done < c->n && status == VT_OK;) {
         int64_t count = c->n - c->done < c->batch ? c->n - c->done : c->batch;
         vt_slot *slot = vt_engine_slot(c->engine, count, false);
-        vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false, config->seed, 0,
-                      c->items + c->done, count, c->images, c->labels);
+        status =
+            vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false, config->seed,
+                          0, c->items + c->done, count, c->images, c->labels, err);
+        if (status != VT_OK)
+            break;
         vt_engine_write_batch(c->engine, slot, c->images, c->labels);
         c->next_layer = 0;
         vt_engine_eval_batch(c->engine, slot, take_probs, c);
@@ -214,6 +215,7 @@ static void compute(vt_capturer *c)
         }
         c->done += count;
     }
+    return status;
 }
 
 /* Writes a capture and vouches for it in the journal. */
@@ -251,7 +253,9 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the attention captures");
         goto out;
     }
-    compute(c);
+    status = compute(c, err);
+    if (status != VT_OK)
+        goto out;
     tensors[0] = (vt_safetensor){.name = "images",
                                  .type = VT_SAFETENSORS_U8,
                                  .rank = 4,
@@ -266,7 +270,7 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
         int64_t heads = layer->node->attention.sizes.heads, p = map->places;
         vt_safetensor *t = &tensors[4 + i];
         *t = (vt_safetensor){.name = layer->name, .type = VT_SAFETENSORS_F32, .data = layer->probs};
-        if (layer->node->attention.window_h)
+        if (layer->node->attention.layout.window_h)
             t->rank = 5, t->shape[0] = c->n, t->shape[1] = map->windows, t->shape[2] = heads,
             t->shape[3] = p, t->shape[4] = p;
         else

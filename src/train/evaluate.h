@@ -23,8 +23,9 @@ typedef struct vt_evaluator {
     /* of the last evaluation, in its order: */
     float *logits; /* (n, classes) */
     int64_t *label, *pred;
-    vt_record_eval *record; /* followed by classes * classes counts: confusion[true][pred] */
+    vt_record_eval *record; /* with its confusion matrix, if there are not too many classes */
     size_t record_bytes;
+    vt_error err; /* why it ended early: a picture that can no longer be read, or no memory */
 } vt_evaluator;
 
 /* Adds the slots that evaluation needs; before vt_engine_init. */
@@ -34,7 +35,8 @@ void vt_evaluator_release(vt_evaluator *e);
 
 /* Called after each batch; a true answer stops the evaluation. */
 typedef bool vt_evaluator_tick(void *arg, int64_t done, int64_t total);
-/* Evaluates; fills record, logits, label and pred. False if `tick` (may be NULL) stopped it. */
+/* Evaluates; fills record, logits, label and pred. False if `tick` (may be NULL) stopped it,
+ * or a batch could not be loaded: e->err says why. */
 bool vt_evaluator_run(vt_evaluator *e, vt_part part, int64_t epoch, int64_t step,
                       vt_evaluator_tick *tick, void *arg);
 

@@ -11,7 +11,7 @@
 /* A shape with edges everywhere: nothing is a multiple of a register, block or chunk. */
 enum { BATCH = 3, SIDE = 23, PATCH = 2, DIM = 40, HEADS = 5, CLASSES = 7, STEPS = 2 };
 
-/* What convolutional networks use between their convolutions: a branch with each of it once. */
+/* What convolutional networks use: a branch with each of it once. */
 static vt_node *build_maps(vt_graph *g, vt_node *x, int64_t side, vt_layer_init init)
 {
     vt_shape dim = vt_shape_of(1, (int64_t[]){DIM});
@@ -21,10 +21,18 @@ static vt_node *build_maps(vt_graph *g, vt_node *x, int64_t side, vt_layer_init 
                                  vt_graph_param(g, "norm.b", dim, VT_ROLE_NORM, init.weight),
                                  vt_graph_param(g, "norm.mean", dim, VT_ROLE_BUFFER, init.weight),
                                  vt_graph_param(g, "norm.var", dim, VT_ROLE_BUFFER, one), 1e-5);
-    vt_node *most = vt_activation(g, "silu", norm, VT_ACT_SILU);
+    vt_shape taps = vt_shape_of(4, (int64_t[]){DIM, 1, 3, 3});
+    vt_shape dense = vt_shape_of(4, (int64_t[]){DIM, DIM, 3, 3});
+    vt_node *depthwise =
+        vt_dwconv(g, "depthwise", norm, side, side,
+                  vt_graph_param(g, "depthwise.w", taps, VT_ROLE_WEIGHT, init.weight), 1, 1);
+    vt_node *conv =
+        vt_conv(g, "conv", norm, side, side,
+                vt_graph_param(g, "conv.w", dense, VT_ROLE_WEIGHT, init.weight), NULL, 1, 1, 1);
+    vt_node *most = vt_activation(g, "silu", depthwise, VT_ACT_SILU);
     most = vt_pooling(g, "most", most, side, side, 3, 2, 1, VT_POOLING_MAX);
     most = vt_resize(g, "wide", most, half, half, side, side, VT_RESIZE_BILINEAR);
-    vt_node *mean = vt_activation(g, "mish", norm, VT_ACT_MISH);
+    vt_node *mean = vt_activation(g, "mish", conv, VT_ACT_MISH);
     mean = vt_pooling(g, "mean pool", mean, side, side, 3, 2, 1, VT_POOLING_MEAN);
     mean = vt_activation(g, "leaky", mean, VT_ACT_LEAKY);
     mean = vt_resize(g, "large", mean, half, half, side, side, VT_RESIZE_NEAREST);
@@ -41,16 +49,16 @@ static vt_node *build(vt_graph *g, vt_node *images)
     vt_layer_init init = vt_init_normal(0.2);
     vt_config config = {.model_qkv_bias = true,
                         .model_norm_eps = 1e-5,
-                        .model_mlp_ratio = 1.7,
                         .model_proj_drop = 0.1,
                         .model_attn_drop = 0.1};
     vt_window_geometry geometry = vt_window_geometry_of(side, side, 7, true, VT_WINDOW_UNMASKED);
     vt_block_attention windows = {
         .map = vt_window_map(g, &geometry), .relative_bias = true, .padding = 1};
-    vt_block_init block = {init, init, init, init};
+    vt_block_style style = {
+        .heads = HEADS, .mlp_ratio = 1.7, .act = VT_ACT_GELU, .init = {init, init, init, init}};
     vt_node *x = vt_layer_patch_embed(g, "patch", images, PATCH, DIM, init);
     x = build_maps(g, x, side, init);
-    x = vt_block(g, "a", &config, x, HEADS, &windows, block, 0.2);
+    x = vt_block(g, "a", &config, x, &windows, &style, 0.2);
     x = x ? vt_merge(g, "merge", x, side, side) : NULL;
     x = vt_layer_linear(g, "reduce", x, DIM, false, init);
     side = (side + 1) / 2;
@@ -60,8 +68,8 @@ static vt_node *build(vt_graph *g, vt_node *images)
                                   VT_ROLE_POS_EMBED, init.weight);
     x = x ? vt_tokens(g, "tokens", x, cls, pos) : NULL;
     vt_block_attention global = {.map = vt_global_map(g, side * side + 1), .padding = 1};
-    config.model_gelu = VT_GELU_TANH;
-    x = vt_block(g, "b", &config, x, HEADS, &global, block, 0);
+    style.act = VT_ACT_GELU_TANH;
+    x = vt_block(g, "b", &config, x, &global, &style, 0);
     if (!x)
         return NULL;
     vt_node *pool =

@@ -127,6 +127,23 @@ static vt_node *build_merge(vt_trial *t, bool outputs)
                     vt_trial_int(t, "width"));
 }
 
+static vt_node *build_conv(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    vt_node *bias = vt_trial_int(t, "bias") ? param(t, "b") : NULL;
+    return vt_conv(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                   vt_trial_int(t, "width"), param(t, "w"), bias, vt_trial_int(t, "stride"),
+                   vt_trial_int(t, "pad"), vt_trial_int(t, "groups"));
+}
+
+static vt_node *build_dwconv(vt_trial *t, bool outputs)
+{
+    (void)outputs;
+    return vt_dwconv(t->net->graph, "op", value(t, "x"), vt_trial_int(t, "height"),
+                     vt_trial_int(t, "width"), param(t, "w"), vt_trial_int(t, "stride"),
+                     vt_trial_int(t, "pad"));
+}
+
 static vt_node *finish_attention(vt_trial *t, vt_node *op, bool outputs)
 {
     if (outputs && op) {
@@ -268,6 +285,8 @@ static vt_node *build_sequence_pool(vt_trial *t, bool outputs)
     X("mean pooling", "mean_pool", build_mean, 4e-7, 2e-7, 2e-6, true)                             \
     X("token selection", "token_select", build_select, 0, 0, 1e-6, true)                           \
     X("patch merging", "patch_merge", build_merge, 0, 0, 1e-6, true)                               \
+    X("convolution", "conv", build_conv, 8e-7, 8e-7, 1e-6, true)                                   \
+    X("depthwise convolution", "dwconv", build_dwconv, 4e-7, 4e-7, 1e-6, true)                     \
     X("global attention", "attention", build_attention, 1.5e-6, 1.5e-6, 5e-5, false)               \
     X("attention in even windows", "window_even", build_window, 1e-6, 6e-6, 1e-4, false)           \
     X("attention in odd windows of 4", "window_odd4", build_window, 1e-6, 3e-6, 1e-4, false)       \

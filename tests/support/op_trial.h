@@ -28,7 +28,8 @@ typedef vt_node *vt_trial_build(vt_trial *t, bool outputs);
  * 0           the op moves numbers or adds two of them: PyTorch's float64 result, rounded once, has
  *             the same bits.
  * y, gradient sums and elementary functions in float against float64. With 16 partial sums the
- *             rounding of n terms of mixed sign stays below a few U (2^-24); 4e-7 is 7 U. exp, erf
+ *             rounding of n terms of mixed sign stays below a few U (2^-24); 4e-7 is 7 U. A
+ *             convolution's sums are one chain of up to 192 terms: 8e-7 is 13 U. exp, erf
  * and tanh add 2 to 4 U. In attention a weight is exp of a score, and an error of the score is a
  *             relative error of the weight: scores here are sums of products of up to 25 together,
  *             so weights are off by up to 25 U = 1.5e-6 of themselves. The gradients of q and k are
@@ -42,7 +43,7 @@ struct vt_op_row {
     bool linear; /* in each input: the difference quotient has no curvature error */
 };
 
-enum { VT_OP_ROWS = 28 };
+enum { VT_OP_ROWS = 30 };
 extern const vt_op_row vt_op_rows[VT_OP_ROWS];
 
 /* Step of the generator; its draw is 77 until vt_trial_set_step. */
