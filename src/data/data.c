@@ -172,8 +172,10 @@ static void add_drawings(const vt_data *data, const bool *used, vt_sha256 *hash)
 {
     size_t pixels = data->images_size / (size_t)data->n_images;
     for (int64_t i = 0; i < data->n_images; i++)
-        if (used[i])
-            vt_sha256_add(hash, &(uint8_t){(uint8_t)data->labels[i]}, 1);
+        if (used[i]) {
+            const uint8_t label = (uint8_t)data->labels[i];
+            vt_sha256_add(hash, &label, 1);
+        }
     for (int64_t i = 0; i < data->n_images; i++)
         if (used[i])
             vt_sha256_add(hash, data->images + (size_t)i * pixels, pixels);
