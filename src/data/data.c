@@ -173,7 +173,7 @@ static void add_drawings(const vt_data *data, const bool *used, vt_sha256 *hash)
     size_t pixels = data->images_size / (size_t)data->n_images;
     for (int64_t i = 0; i < data->n_images; i++)
         if (used[i]) {
-            uint8_t label = (uint8_t)data->labels[i];
+            const uint8_t label = (uint8_t)data->labels[i];
             vt_sha256_add(hash, &label, 1);
         }
     for (int64_t i = 0; i < data->n_images; i++)
