@@ -5,8 +5,9 @@ set -uo pipefail
 source tests/support/runs.sh
 
 publish=$(dirname "$vitrine")/vitrine-h5
-train run quick/swin --seed 5 --set data.val=32 --set attention.images=2 --set attention.epochs=all \
-    --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]'
+exp=(quick/swin --seed 5 --set data.val=32 --set attention.images=2 --set attention.epochs=all
+    --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]')
+train run "${exp[@]}"
 run=$(folder run)
 h5=$run/run.h5
 
@@ -89,7 +90,14 @@ END
 /perf/epoch I64LE 2
 /perf/eval_images_per_s F64LE 2
 /perf/peak_rss_bytes F64LE 2
+/perf/step_s_max F64LE 2
+/perf/step_s_min F64LE 2
+/perf/step_s_p50 F64LE 2
+/perf/step_s_p90 F64LE 2
+/perf/step_s_p99 F64LE 2
+/perf/train_images F64LE 2
 /perf/train_images_per_s F64LE 2
+/perf/train_s F64LE 2
 /provenance/git_diff STRING scalar
 /provenance/provenance_json STRING scalar
 /train/by_epoch/best_epoch I64LE 2
@@ -184,6 +192,16 @@ elif what == "recompute":
     logits -= logits.max(1, keepdims=True)
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), final["label"][()]]
     assert abs(loss.mean() - f["/eval/test/loss"][-1]) < 1e-5
+elif what == "rollout":
+    layers = sorted(k for k in f["/attention"] if k.startswith("layer_"))
+    assert len(layers) == 2 and f["/attention/rollout"].shape == (2, 3, 4, 4)
+    product = np.eye(17)
+    for name in layers:
+        layer = f["/attention"][name]["weights"][()].astype(float).mean(2)
+        product = (0.5 * layer + 0.5 * np.eye(17)) @ product
+    assert abs(product.sum(-1) - 1).max() < 1e-5
+    error = f["/attention/rollout"][()].reshape(2, 3, 16) - product[:, :, 0, 1:]
+    assert abs(error).max() < 1e-6 and f["/attention/rollout"][()].std() > 0
 elif what == "attention":
     for name in ("layer_00", "layer_01", "layer_02", "layer_03"):
         layer = f["/attention"][name]
@@ -200,9 +218,15 @@ for what in "digest: the digest can be recomputed from the file, as documented" 
     "axes: every dataset has units, a name and labelled axes with scales" \
     "nexus: viewers find the curve to show first" \
     "recompute: accuracy, loss and confusion follow from the final logits" \
-    "attention: attention rows sum to 1, and every layer says its windows"; do
+    "attention: attention rows sum to 1, and every layer says its windows" \
+    "rollout: the rollout of a ViT is the product of its layers"; do
+    file=$h5
+    if [[ $what == rollout:* ]]; then
+        train vit quick/vit --set attention.images=3 --set attention.epochs=all
+        file=$(folder vit)/run.h5
+    fi
     if [[ -n $python ]]; then
-        check "h5py: ${what#*: }" "$python" "$dir/read.py" "$h5" "${what%%:*}"
+        check "h5py: ${what#*: }" "$python" "$dir/read.py" "$file" "${what%%:*}"
     else
         skip "h5py: ${what#*: }" "python3-h5py is not installed (scripts/setup --test)"
     fi
@@ -219,9 +243,34 @@ equal "... found as the last run" "$(cat "$dir/said")" "$run/run.h5"
 "$publish" "$run" >"$dir/said" 2>&1
 check "vitrine-h5 prints the digest and the file" grep -qE "^[0-9a-f]{64}  $run/run.h5$" "$dir/said"
 
-train threads quick/swin --seed 5 --set data.val=32 --set attention.images=2 \
-    --set attention.epochs=all --set train.epochs=2 --set 'optim.betas=[0.9, 0.95]' --threads 3 \
-    --set checkpoint.every='3 steps'
+# A process that was killed after the journal's last record (100 bytes) leaves an older run.h5.
+cp -r "$run" "$dir/older"
+truncate -s -100 "$dir/older/journal"
+"$publish" "$dir/older" >/dev/null
+cp "$dir/older/run.h5" "$h5"
+train run "${exp[@]}"
+equal "a run.h5 that is behind the journal of a finished run is made again" \
+    "$(sha256 "$h5")" "$before"
+printf 'no HDF5' >"$h5"
+train run "${exp[@]}"
+equal "... and so is one that cannot be read" "$(sha256 "$h5")" "$before"
+inode=$(stat -c %i "$h5")
+train run "${exp[@]}"
+equal "... while one that holds all is left alone" "$(stat -c %i "$h5")" "$inode"
+
+# With nobody to talk to, what it would say must not end in a file. A damaged config.yaml makes it say
+# much while run.h5 is open.
+cp -r "$run" "$dir/mute"
+printf 'unknown_%d: 1\n' {1..20} >"$dir/mute/config.yaml"
+"$publish" "$dir/mute" >"$dir/said" 2>&1
+check "vitrine-h5 warns of a damaged file" grep -q unknown_9 "$dir/said"
+heard=$(sha256 "$dir/mute/run.h5")
+"$publish" "$dir/mute" <&- >&- 2>&-
+check "... with all standard streams closed it ends as it should" test $? -eq 74
+equal "... and publishes the same bytes" "$(sha256 "$dir/mute/run.h5")" "$heard"
+"$publish" "$run" >"$dir/said" 2>&1
+
+train threads "${exp[@]}" --threads 3 --set checkpoint.every='3 steps'
 equal "other threads and checkpoints give the same results digest" \
     "$("$publish" "$(folder threads)" | cut -d' ' -f1)" "$(cut -d' ' -f1 "$dir/said")"
 

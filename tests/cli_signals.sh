@@ -10,6 +10,12 @@ exp=(quick/swin --set data.limit_train=480 --set train.batch=8 --set train.epoch
     --set "checkpoint.every=5 steps" --set log.every=10)
 has() { grep -qF -- "$2" "$1"; }
 matches() { grep -qE -- "$2" "$1"; }
+larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
+# sums_up SUM FIRST EACH: EACH, two lines, begins with FIRST and adds up to SUM
+sums_up() {
+    awk -v sum="$1" -v first="$2" '{ all += $1 } NR == 1 { good = $1 == first }
+        END { exit !(good && NR == 2 && all - sum < 1e-6 && sum - all < 1e-6) }' <<<"$3"
+}
 
 train whole "${exp[@]}"
 whole=$(weights whole) records=$(journal whole)
@@ -30,7 +36,13 @@ for signal in TERM INT; do
     equal "... a checkpoint of that step is there" "$(newest_step $signal)" \
         "$(sed -nE 's/.*stopped at step ([0-9]+).*/\1/p' "$dir/$signal.err")"
     equal "... summary.json knows" "$(json "$(folder $signal)/summary.json" state)" interrupted
+    first_s=$(json "$(folder $signal)/summary.json" perf.wall_s)
     goes_on "after SIG$signal" $signal
+    summary=$(folder $signal)/summary.json
+    equal "... summary.json counts both attempts" "$(json "$summary" attempts)" 2
+    check "... and the time of both" sums_up "$(json "$summary" perf.wall_s)" "$first_s" \
+        "$(sed -nE 's/.*"wall_s": ([0-9.]+),?$/\1/p' "$(folder $signal)/provenance.json")"
+    check "... and knows the speed" larger "$(json "$summary" perf.images_per_s)" 0
     check "... it says where it resumed" matches "$dir/$signal.err" '  resumed at step [0-9]+$'
 done
 launch twice "${exp[@]}"
@@ -43,6 +55,36 @@ wait "$pid"
 equal "a second signal ends it with the same code" "$?" 75
 check "... at once, without another word" bash -c "! grep -q stopped '$dir/twice.err'"
 goes_on "after a second signal" twice
+
+# Asked to stop while it evaluates: the record of the small val part is in the journal, the test part
+# takes far longer than all the rest.
+long=(quick/swin --set data.limit_train=200 --set data.val=20 --set data.limit_test=1000
+    --set train.epochs=2 --set train.select=val --set eval.batch=8 --set log.every=1000)
+evaluating=2 # see src/base/phase.h
+begun() { [[ -e $(folder "$1")/state-0.bin ]]; }
+grown() { (($(stat -c %s "$(folder "$1")/journal") > $2)); }
+in_phase() { [[ -s $dir/phase && $(od -An -tu1 -N 1 "$dir/phase") -eq $1 ]]; }
+breaks_off() {
+    kill -TERM "$pid"
+    wait "$pid"
+    equal "$1: it ends with its own code" "$?" 75
+    check "... says where" matches "$dir/eval.err" 'stopped at step 7, in the evaluation of epoch 1;'
+    check "... and does not wait for the end of it" test ! -s "$dir/eval.out"
+    equal "... the epoch's last step is saved" "$(newest_step eval)" 7
+}
+train long "${long[@]}"
+launch eval "${long[@]}"
+await begun eval
+await grown eval $(($(stat -c %s "$(folder eval)/journal") + 900))
+breaks_off "stopped in an evaluation"
+VITRINE_PHASE_FILE=$dir/phase launch eval "${long[@]}"
+await in_phase $evaluating
+breaks_off "stopped in the same evaluation again"
+train eval "${long[@]}"
+equal "... it is done anew in the end: the same weights" "$(weights eval)" "$(weights long)"
+equal "... the same journal" "$(journal eval)" "$(journal long)"
+equal "... the same best weights" "$(sha256 "$(folder eval)/best.safetensors")" \
+    "$(sha256 "$(folder long)/best.safetensors")"
 
 # Two at a time.
 launch shared "${exp[@]}"
@@ -166,6 +208,33 @@ start nan "${diverge[@]}"
 equal "... the same command ends alike" "$code" 3
 check "... it went on from the checkpoint" matches "$dir/nan.err" '  resumed at step [0-9]+$'
 equal "... to the same step and layer" "$(grep 'not finite' "$dir/nan.err")" "$reason"
+
+# Weights that overflow while every loss is finite: only the head is trained, and decay alone
+# multiplies it by -700 a step. The 14th update is the last of an epoch, or lies within one.
+grow=(quick/vit --set "train.freeze=[patch_embed*, pos_embed, cls_token, blocks*, norm*]"
+    --set optim.lr=100 --set optim.weight_decay=7.01 --set schedule.name=constant
+    --set schedule.warmup_epochs=0 --set data.limit_train=8 --set data.limit_test=8
+    --set train.epochs=20 --set "checkpoint.every=1 steps" --set log.every=1)
+for batch in 4 2; do
+    start "inf$batch" "${grow[@]}" --set train.batch=$batch
+    equal "an update that makes weights infinite ends the run, batches of $batch" "$code" 3
+    check "... it names step and parameter" \
+        matches "$dir/inf$batch.err" 'step 14 .*parameter head\.weight that are not finite'
+    equal "... the weights before are kept" "$(newest_step "inf$batch")" 13
+    start "inf$batch" "${grow[@]}" --set train.batch=$batch
+    check "... the same command goes on from them, to the same end" \
+        matches "$dir/inf$batch.err" 'step 14 .*parameter head\.weight that are not finite'
+done
+
+start overflow "${grow[@]}" --set train.batch=4 --set data.limit_train=4 --set optim.weight_decay=10
+equal "weights so large that only the evaluation overflows end the run too" "$code" 3
+check "... it says so" matches "$dir/overflow.err" 'step 13 .*loss of the evaluation is not finite'
+cp "$(folder whole)/last.safetensors" "$dir/start.safetensors"
+printf '\0\0\200\177' | dd of="$dir/start.safetensors" bs=1 conv=notrunc status=none \
+    seek=$(($(stat -c %s "$dir/start.safetensors") - 4))
+start infinite "${exp[@]}" --set model.weights="$dir/start.safetensors"
+equal "a file of weights with an infinite one is refused" "$code" 65
+check "... and named" has "$dir/infinite.err" "$dir/start.safetensors: "
 
 # Nobody to talk to.
 talk() {

@@ -108,6 +108,11 @@ equal "without epochs the first weights are written" "$(json "$(folder start)/su
 check "... as the last" cmp -s "$(folder start)/last.safetensors" "$(folder start)/w-0.safetensors"
 check "... and evaluated once" matches "$dir/start.out" '^last +test top1 .* epoch 0\)$'
 check "... without an epoch line" lacks "$dir/start.out" "Epoch ["
+whole=$(journal start)
+truncate -s -100 "$(folder start)/journal"
+train start quick/vit --set train.epochs=0
+equal "... killed before the journal's last record and started again: the same journal" \
+    "$(journal start)" "$whole"
 train article quick/vit --set eval.compat=article --set data.limit_test=100
 check "the article's evaluation drops the last batch, and says so" \
     matches "$dir/article.out" '^last +test .*eval\.compat: article; 96 images'
@@ -138,6 +143,18 @@ for part in val test; do
 done
 equal "selection does not change what is learned" "$(weights val)" "$(weights test)"
 check "selection on test is called biased" has "$dir/test.out" "biased"
+
+interrupt TERM 3 unselected quick/vit --set train.select=test --set train.epochs=20 \
+    --set "checkpoint.every=1 steps"
+check "before the first selection there are no best weights" \
+    test ! -e "$(folder unselected)/best.safetensors"
+equal "... and summary.json names none" \
+    "$(json "$(folder unselected)/summary.json" digests.best_weights)" null
+
+# As many outputs as a head may have: 65535^2 counts are in no journal.
+train many quick/vit --set model.classes=65535 --set train.epochs=1
+check "a run with 65535 outputs has an evaluation" grep -q '^last' "$dir/many.out"
+check "... and a run.h5" test -s "$(folder many)/run.h5"
 
 # Totals of the models.
 while read -r name total; do

@@ -155,6 +155,32 @@ static void digest_ignores_transforms_normalisation_and_needless_limits(void **s
     vt_data_free(other);
 }
 
+static void images_that_nobody_uses_are_not_drawn(void **state)
+{
+    (void)state;
+    vt_data_request r = shapes_request();
+    int label, same = 0;
+    r.limit_train = 30;
+    r.limit_test = 20;
+    r.val = 10;
+    vt_data *data = open_set(&r);
+    for (int part = 0; part < VT_PART_COUNT; part++)
+        for (int64_t i = 0; i < vt_data_info_of(data)->n[part]; i++) {
+            uint32_t image = vt_data_image(data, (vt_part)part, i);
+            vt_part whole = part == VT_PART_TEST ? VT_PART_TEST : VT_PART_TRAIN;
+            int64_t place = part == VT_PART_TEST ? image - 10000 : image;
+            const uint8_t *expected = vt_data_item(plain, whole, place, &label);
+            assert_memory_equal(vt_data_item(data, (vt_part)part, i, &same), expected, PIXELS);
+            assert_int_equal(same, label);
+        }
+    /* The first training image lies at the start of the block that holds all. */
+    const uint8_t *images = vt_data_item(data, VT_PART_TRAIN, 0, NULL) -
+                            (size_t)vt_data_image(data, VT_PART_TRAIN, 0) * PIXELS;
+    for (size_t b = 0; b < PIXELS; b++)
+        assert_int_equal(images[9999 * PIXELS + b] | images[10020 * PIXELS + b], 0);
+    vt_data_free(data);
+}
+
 static void limits_keep_the_first_images_of_what_remains(void **state)
 {
     (void)state;
@@ -503,6 +529,7 @@ int main(void)
         cmocka_unit_test(generated_set_describes_itself),
         cmocka_unit_test(validation_part_is_balanced_and_disjoint),
         cmocka_unit_test(split_follows_the_seed_and_the_digest_follows_the_split),
+        cmocka_unit_test(images_that_nobody_uses_are_not_drawn),
         cmocka_unit_test(digest_ignores_transforms_normalisation_and_needless_limits),
         cmocka_unit_test(limits_keep_the_first_images_of_what_remains),
         cmocka_unit_test(impossible_requests_are_refused),

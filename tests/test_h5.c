@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <hdf5_hl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -145,8 +146,9 @@ static void values_are_those_of_the_journal(void **state)
     assert_true(v[0] == 1 && v[3] == 2);
     read_doubles(file, "/attention/layer_00/weights", 2 * 3 * 2 * 25, v);
     assert_true(v[0] == 1 && v[149] == 1 + 149 / 1024.0 && v[150] == 2);
+    assert_true(H5Lexists(file, "/attention/rollout", H5P_DEFAULT) == 0); /* there are windows */
     read_doubles(file, "/perf/train_images_per_s", 2, v);
-    assert_true(v[0] == 10 && v[1] == 5); /* epoch 1 was computed twice */
+    assert_true(v[0] == 9 && v[1] == 5); /* epoch 1 was computed twice */
     read_doubles(file, "/checkpoints/step", 3, v);
     assert_true(v[2] == 15);
     read_text(file, "/train/loss", "units", text);
@@ -268,6 +270,67 @@ static void journal_cut_anywhere_still_publishes_or_says_why(void **state)
     assert_true(refused > 0); /* not even the first record is whole */
     vt_free(bytes);
     vt_scratch_free(&s);
+}
+
+/* The product of the layers' matrices, computed as it is written. */
+static void rollout_is_the_product_of_the_layers(void **state)
+{
+    enum { HEADS = 2, T = 5, IMAGES = 2, SNAPSHOTS = 2 };
+    const vt_made_run what = {.epochs = 2,
+                              .steps = 1,
+                              .classes = 2,
+                              .snapshots = SNAPSHOTS,
+                              .images = IMAGES,
+                              .global = true};
+    vt_scratch s = vt_scratch_new();
+    double v[SNAPSHOTS * IMAGES * (T - 1)];
+    (void)state;
+    vt_make_run(s.fd, &what);
+    publish_well(&s);
+    hid_t file = open_file(&s);
+    read_doubles(file, "/attention/rollout", SNAPSHOTS * IMAGES * (T - 1), v);
+    for (int epoch = 1; epoch <= SNAPSHOTS; epoch++)
+        for (int image = 0; image < IMAGES; image++) {
+            double a[T][T], product[T][T] = {{0}};
+            for (int q = 0; q < T; q++)
+                for (int k = 0; k < T; k++) {
+                    a[q][k] = q == k ? 0.5 : 0;
+                    for (int h = 0; h < HEADS; h++) {
+                        int row = ((image * HEADS + h) * T + q) * T;
+                        double sum = T * epoch + (T * row + T * (T - 1) / 2) / 1024.0;
+                        a[q][k] += 0.5 / HEADS * (epoch + (row + k) / 1024.0) / sum;
+                    }
+                }
+            for (int q = 0; q < T; q++)
+                for (int k = 0; k < T; k++)
+                    for (int i = 0; i < T; i++)
+                        product[q][k] += a[q][i] * a[i][k];
+            const double *map = v + ((epoch - 1) * IMAGES + image) * (T - 1);
+            for (int k = 1; k < T; k++)
+                assert_true(fabs(map[k - 1] - product[0][k]) < 1e-7);
+        }
+    assert_true(v[0] != v[2 * (T - 1)]);
+    H5Fclose(file);
+    vt_scratch_free(&s);
+}
+
+static void matrices_of_many_classes_are_left_out(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        vt_scratch s = vt_scratch_new();
+        const vt_made_run what = {
+            .epochs = 2, .steps = 1, .classes = VT_CONFUSION_CLASSES_MAX + more, .done = true};
+        double v[2];
+        vt_make_run(s.fd, &what);
+        publish_well(&s);
+        hid_t file = open_file(&s);
+        assert_true(H5Lexists(file, "/eval/test/confusion", H5P_DEFAULT) == !more);
+        read_doubles(file, "/eval/test/top1", 2, v);
+        assert_true(v[1] == 0.375);
+        H5Fclose(file);
+        vt_scratch_free(&s);
+    }
 }
 
 static void run_without_anything_yet_publishes(void **state)
@@ -427,6 +490,8 @@ int main(void)
         CASE("the digest is that of the results alone", digest_is_that_of_the_results_alone),
         CASE("a journal cut anywhere still publishes, or says why not",
              journal_cut_anywhere_still_publishes_or_says_why),
+        CASE("the rollout is the product of the layers", rollout_is_the_product_of_the_layers),
+        CASE("matrices of many classes are left out", matrices_of_many_classes_are_left_out),
         CASE("a run without anything yet publishes", run_without_anything_yet_publishes),
         CASE("captures that are wrong are refused, and the old run.h5 stays",
              captures_that_are_wrong_are_refused),

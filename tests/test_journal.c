@@ -216,6 +216,30 @@ static void recomputed_records_are_compared_not_rewritten(void **state)
     vt_scratch_free(&s);
 }
 
+static void journal_can_go_back(void **state)
+{
+    vt_scratch s = vt_scratch_new();
+    vt_journal_mark marks[RECORDS + 1];
+    vt_journal *journal = NULL;
+    size_t size;
+    (void)state;
+    write_journal(s.fd, 0, 3, marks);
+    assert_int_equal(vt_journal_open(&journal, s.fd, &marks[3], NULL), VT_OK);
+    vt_journal_rewind(journal, &marks[1]);
+    assert_int_equal(vt_journal_tell(journal).offset, boundary(1));
+    for (int i = 1; i < RECORDS; i++) /* the first two are compared, the others written */
+        assert_int_equal(put(journal, i, NULL), VT_OK);
+    vt_journal_rewind(journal, &marks[1]);
+    assert_int_equal(put(journal, 2, NULL), VT_ERR_INTERNAL);
+    vt_journal_close(journal);
+    vt_free(vt_scratch_read(s.fd, "journal", &size));
+    assert_int_equal(size, boundary(RECORDS));
+    int n = 0;
+    assert_int_equal(vt_journal_read(s.fd, check_record, &n, NULL, NULL), VT_OK);
+    assert_int_equal(n, RECORDS);
+    vt_scratch_free(&s);
+}
+
 static void different_recomputed_record_is_an_internal_error(void **state)
 {
     vt_scratch s = vt_scratch_new();
@@ -518,6 +542,7 @@ int main(void)
         {"damage is named with its offset", damage_is_named_with_its_offset, NULL, NULL, NULL},
         {"records computed again are compared, not rewritten",
          recomputed_records_are_compared_not_rewritten, NULL, NULL, NULL},
+        {"a journal can go back to an earlier place", journal_can_go_back, NULL, NULL, NULL},
         {"a record that comes out different is an internal error",
          different_recomputed_record_is_an_internal_error, NULL, NULL, NULL},
         {"marks that do not lie in the file are refused", wrong_marks_are_refused, NULL, NULL,

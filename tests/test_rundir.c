@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -400,6 +401,7 @@ static void provenance_keeps_one_entry_an_attempt(void **state)
                              .n_libraries = 1,
                              .threads = 2,
                              .code_dir = "/"};
+    vt_provenance_totals totals;
     vt_scratch s = vt_scratch_new();
     size_t size;
     (void)state;
@@ -407,10 +409,14 @@ static void provenance_keeps_one_entry_an_attempt(void **state)
     setenv("SECRET_TOKEN", "hush", 1);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(vt_provenance_begin(s.fd, &p, NULL), VT_OK);
-        assert_int_equal(vt_provenance_end(s.fd, i ? "done" : "stopped", i ? VT_OK : VT_ERR_STOPPED,
-                                           10 + i, NULL),
-                         VT_OK);
+        const vt_provenance_outcome outcome = {.state = i ? "done" : "stopped",
+                                               .code = i ? VT_OK : VT_ERR_STOPPED,
+                                               .step = 10 + i,
+                                               .wall_s = 2.5};
+        assert_int_equal(vt_provenance_end(s.fd, &outcome, &totals, NULL), VT_OK);
     }
+    assert_int_equal(totals.attempts, 2);
+    assert_true(totals.wall_s == 5);
     char *text = vt_scratch_read(s.fd, "provenance.json", &size);
     assert_null(strstr(text, "hush"));
     vt_free(text);
@@ -441,6 +447,50 @@ static void provenance_keeps_one_entry_an_attempt(void **state)
     root = read_json(s.fd, "provenance.json");
     assert_int_equal(json_array_size(json_object_get(root, "attempts")), 1);
     json_decref(root);
+    vt_scratch_free(&s);
+}
+
+static void killed_attempts_end_at_their_last_sign(void **state)
+{
+    vt_scratch s = vt_scratch_new();
+    vt_provenance p = {.code_dir = "/"};
+    vt_provenance_totals totals;
+    int64_t now = vt_clock_unix_s(), signs[] = {now + 100, now + 200, now - 1000};
+    const char *state_text, *start, *end;
+    double wall_s;
+    (void)state;
+    /* The first is killed, so is the second, after its last record. */
+    assert_int_equal(vt_provenance_begin(s.fd, &p, NULL), VT_OK);
+    p.last_sign_s = signs[0];
+    assert_int_equal(vt_provenance_begin(s.fd, &p, NULL), VT_OK);
+    vt_provenance_outcome outcome = {.state = "done", .wall_s = -1, .last_sign_s = signs[1]};
+    for (int again = 0; again < 2; again++) { /* what is there already stays */
+        assert_int_equal(vt_provenance_end(s.fd, &outcome, &totals, NULL), VT_OK);
+        outcome.last_sign_s += 50;
+    }
+    json_t *root = read_json(s.fd, "provenance.json");
+    double sum = 0;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(json_unpack(json_array_get(json_object_get(root, "attempts"), i),
+                                     "{s:s, s:s, s:s, s:F}", "state", &state_text, "start_utc",
+                                     &start, "end_utc", &end, "wall_s", &wall_s),
+                         0);
+        assert_string_equal(state_text, i ? "done" : "killed");
+        assert_int_equal(vt_clock_parse_utc(end), signs[i]);
+        assert_true(wall_s == (double)(signs[i] - vt_clock_parse_utc(start)));
+        sum += wall_s;
+    }
+    assert_int_equal(totals.attempts, 2);
+    assert_true(totals.wall_s == sum && sum > 250);
+    json_decref(root);
+    /* A clock that went backwards makes no negative time. */
+    assert_int_equal(vt_provenance_begin(s.fd, &p, NULL), VT_OK);
+    p.last_sign_s = signs[2];
+    assert_int_equal(vt_provenance_begin(s.fd, &p, NULL), VT_OK);
+    outcome.wall_s = 1;
+    assert_int_equal(vt_provenance_end(s.fd, &outcome, &totals, NULL), VT_OK);
+    assert_int_equal(totals.attempts, 4);
+    assert_true(totals.wall_s == sum + 1);
     vt_scratch_free(&s);
 }
 
@@ -554,6 +604,8 @@ int main(void)
          every_failing_call_is_said_and_can_be_tried_again, NULL, NULL, NULL},
         {"provenance keeps one entry an attempt and no secrets",
          provenance_keeps_one_entry_an_attempt, NULL, NULL, NULL},
+        {"attempts that were killed end at their last sign", killed_attempts_end_at_their_last_sign,
+         NULL, NULL, NULL},
         {"provenance records commit and patch", provenance_records_commit_and_patch, NULL, NULL,
          NULL},
         {"the summary reads back unchanged", summary_reads_back_unchanged, NULL, NULL, NULL},

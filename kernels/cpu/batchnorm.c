@@ -30,7 +30,7 @@ static void divide_scratch(struct batchnorm *a, const vt_batchnorm_sizes *sizes,
     a->chunk_rows = vt_ceil_div(sizes->rows, vt_row_chunks(sizes->rows));
     a->chunks = vt_ceil_div(sizes->rows, a->chunk_rows);
     a->sums = scratch;
-    a->centre = (float *)(a->sums + 2 * cols * vt_row_chunks(sizes->rows));
+    a->centre = (float *)(void *)(a->sums + 2 * cols * vt_row_chunks(sizes->rows));
     a->slope = a->centre + cols;
     a->pull = a->slope + cols;
     a->shift = a->pull + cols;

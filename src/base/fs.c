@@ -115,6 +115,14 @@ void vt_fs_close(int *fd)
     *fd = -1;
 }
 
+bool vt_fs_keep_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 vt_status vt_fs_open_dir(int dir_fd, const char *path, int *fd, vt_error *err)
 {
     RETRY(*fd, VT_FS_OPEN, NULL, openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -659,4 +667,10 @@ bool vt_fs_exists(int dir_fd, const char *name)
 {
     struct stat s;
     return fstatat(dir_fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int64_t vt_fs_written_s(int dir_fd, const char *name)
+{
+    struct stat s;
+    return fstatat(dir_fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0 ? s.st_mtim.tv_sec : 0;
 }

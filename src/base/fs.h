@@ -38,6 +38,11 @@ bool vt_fs_name_ok(const char *name);
 /* "FOLDER/NAME" for messages; the folder from its descriptor (AT_FDCWD too). name may be NULL. */
 void vt_fs_path(int dir_fd, const char *name, char path[PATH_MAX]);
 
+/* Gives closed standard streams a descriptor that cannot be written to; else the program's own
+ * files would get their numbers, and be written over with messages. To be called first; false if it
+ * could not be done. */
+bool vt_fs_keep_standard_streams(void);
+
 /* Opens a folder by a path that the user gave (links are followed). `dir_fd` may be AT_FDCWD. */
 vt_status vt_fs_open_dir(int dir_fd, const char *path, int *fd, vt_error *err);
 /* Opens the folder at a relative path of accepted names ("a/b/c") below dir_fd, creating what is
@@ -115,6 +120,8 @@ vt_status vt_fs_link(int dir_fd, const char *target, const char *link, vt_error 
 vt_status vt_fs_remove(int dir_fd, const char *name, vt_error *err);
 /* True if the name is there, whatever it is. */
 bool vt_fs_exists(int dir_fd, const char *name);
+/* Unix time at which a file was last written to; 0 if it is not there. */
+int64_t vt_fs_written_s(int dir_fd, const char *name);
 
 /* Tests: a function asked before every system call that touches the disk. It returns 0 to let the
  * call happen, or the error number that the call shall fail with; it may lower *size, the bytes of

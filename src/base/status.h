@@ -15,7 +15,7 @@
 #define VT_STATUS_LIST(X)                                                                          \
     X(OK, 0, "done, or already done")                                                              \
     X(NO, 1, "the answer is no: a regression, a difference, a failed verification")                \
-    X(ERR_DIVERGED, 3, "training diverged: a loss or gradient is not finite")                      \
+    X(ERR_DIVERGED, 3, "training diverged: a loss, gradient or weight is not finite")              \
     X(ERR_USAGE, 64, "wrong use of the command line")                                              \
     X(ERR_DATA, 65, "corrupt data, checkpoint or journal")                                         \
     X(ERR_NOINPUT, 66, "an input file or folder is missing")                                       \

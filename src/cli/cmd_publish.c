@@ -36,7 +36,7 @@ vt_status vt_cmd_publish(int argc, char **argv)
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
         return status;
     }
-    vt_publisher_start(&publisher, run.path);
+    vt_publisher_start(&publisher, run.path, false);
     status = vt_publisher_wait(&publisher);
     if (status == VT_OK)
         printf("%s/run.h5\n", run.path);

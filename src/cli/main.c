@@ -1,13 +1,12 @@
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/cmd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct {
     const char *name, *arguments, *help;
@@ -85,19 +84,9 @@ static vt_status run(int argc, char **argv)
     return verbs[verb].run(argc - 1, argv + 1);
 }
 
-/* Gives closed standard streams a descriptor that cannot be written to. Else a run's own files
- * would get their numbers, and be written over with messages. */
-static bool keep_standard_streams(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
-            return false;
-    return true;
-}
-
 int main(int argc, char **argv)
 {
-    if (!keep_standard_streams())
+    if (!vt_fs_keep_standard_streams())
         return VT_ERR_IO;
     vt_status status = run(argc, argv);
     /* A result that was not written is no result: a full disk shows here at the latest. */

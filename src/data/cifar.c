@@ -14,7 +14,14 @@
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, CHANNELS = 3, PIXELS = PLANE * CHANNELS };
 enum { MAX_LABELS = 2, READ_RECORDS = 100 };
-enum { MAX_TABLES = 6, MAX_LISTS = 2, MAX_FOLDERS = 4, LIST_SIZE_MAX = 65536, NAMES_MAX = 100, NAME_BYTES = 31 };
+enum {
+    MAX_TABLES = 6,
+    MAX_LISTS = 2,
+    MAX_FOLDERS = 4,
+    LIST_SIZE_MAX = 65536,
+    NAMES_MAX = 100,
+    NAME_BYTES = 31
+};
 
 /* A file of records. */
 struct table {

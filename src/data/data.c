@@ -42,8 +42,27 @@ vt_status vt_data_make_room(vt_data *data, vt_size stored, int64_t classes, int6
     return VT_OK;
 }
 
+/* All labels, which the split needs; the images once it is known which are in use. */
+static vt_status make_shapes(vt_data *data, uint64_t seed, vt_error *err)
+{
+    data->info.name = "shapes";
+    data->info.folder = "";
+    data->info.class_names = vt_shapes_names;
+    data->info.files = data->files;
+    data->info.official = true;
+    vt_status status = vt_data_make_room(data, (vt_size){VT_SHAPES_SIDE, VT_SHAPES_SIDE},
+                                         VT_SHAPES_CLASSES, VT_SHAPES_TRAIN, VT_SHAPES_TEST, err);
+    for (int64_t i = 0; i < data->n_images && status == VT_OK; i++) {
+        bool test = i >= data->n_train;
+        data->labels[i] =
+            (uint16_t)vt_shapes_label(seed, test, (uint32_t)(test ? i - data->n_train : i));
+    }
+    return status;
+}
+
 struct drawing {
-    vt_data *data;
+    const vt_data *data;
+    const bool *used; /* (n_images) */
     uint64_t seed;
 };
 
@@ -54,25 +73,11 @@ static void draw_images(void *arg, int64_t first, int64_t last, int worker)
     (void)worker;
     for (int64_t i = first; i < last; i++) {
         bool test = i >= data->n_train;
-        uint32_t number = (uint32_t)(test ? i - data->n_train : i);
-        data->labels[i] = (uint16_t)vt_shapes_label(a->seed, test, number);
-        vt_shapes_draw(a->seed, test, number,
-                       data->images + i * VT_SHAPES_SIDE * VT_SHAPES_SIDE * VT_DATA_MAX_CHANNELS);
+        if (a->used[i])
+            vt_shapes_draw(a->seed, test, (uint32_t)(test ? i - data->n_train : i),
+                           data->images +
+                               i * VT_SHAPES_SIDE * VT_SHAPES_SIDE * VT_DATA_MAX_CHANNELS);
     }
-}
-
-static vt_status make_shapes(vt_data *data, uint64_t seed, vt_pool *pool, vt_error *err)
-{
-    data->info.name = "shapes";
-    data->info.folder = "";
-    data->info.class_names = vt_shapes_names;
-    data->info.files = data->files;
-    data->info.official = true;
-    vt_status status = vt_data_make_room(data, (vt_size){VT_SHAPES_SIDE, VT_SHAPES_SIDE},
-                                         VT_SHAPES_CLASSES, VT_SHAPES_TRAIN, VT_SHAPES_TEST, err);
-    if (status == VT_OK)
-        vt_grid_run(pool, data->n_images, 100, draw_images, &(struct drawing){data, seed});
-    return status;
 }
 
 /* How many images of each class are held out: rounds over the classes, skipping empty ones. left
@@ -133,6 +138,16 @@ out:
     return status;
 }
 
+/* Of every image whether a part has it; NULL without memory. */
+static bool *find_used(const vt_data *data)
+{
+    bool *used = vt_calloc((size_t)data->n_images, sizeof *used);
+    for (int part = 0; part < VT_PART_COUNT && used; part++)
+        for (int64_t i = 0; i < data->info.n[part]; i++)
+            used[data->numbers[part][i]] = true;
+    return used;
+}
+
 static void add_text(vt_sha256 *hash, const char *text)
 {
     vt_sha256_add(hash, text, strlen(text));
@@ -152,7 +167,22 @@ static void add_photos(const vt_data *data, vt_sha256 *hash)
         }
 }
 
-static void digest(vt_data *data)
+/* Labels and bytes of the generated images that are in a part. */
+static void add_drawings(const vt_data *data, const bool *used, vt_sha256 *hash)
+{
+    size_t pixels = data->images_size / (size_t)data->n_images;
+    for (int64_t i = 0; i < data->n_images; i++)
+        if (used[i]) {
+            const uint8_t label = (uint8_t)data->labels[i];
+            vt_sha256_add(hash, &label, 1);
+        }
+    for (int64_t i = 0; i < data->n_images; i++)
+        if (used[i])
+            vt_sha256_add(hash, data->images + (size_t)i * pixels, pixels);
+}
+
+/* `used` for a generated set, which has no files; else NULL. */
+static void digest(vt_data *data, const bool *used)
 {
     vt_sha256 hash = {0};
     uint8_t bytes[VT_SHA256_SIZE];
@@ -171,11 +201,8 @@ static void digest(vt_data *data)
     }
     if (data->photos)
         add_photos(data, &hash);
-    else if (data->info.n_files == 0) {
-        for (int64_t i = 0; i < data->n_images; i++)
-            vt_sha256_add(&hash, &(uint8_t){(uint8_t)data->labels[i]}, 1);
-        vt_sha256_add(&hash, data->images, data->images_size);
-    }
+    if (used)
+        add_drawings(data, used, &hash);
     for (int part = 0; part < VT_PART_COUNT; part++) {
         snprintf(line, sizeof line, "%s %" PRId64 "\n", vt_part_name((vt_part)part),
                  data->info.n[part]);
@@ -213,7 +240,7 @@ static vt_status find_images(vt_data *data, const vt_data_request *r, vt_pool *p
     if (strcmp(r->name, "folder") == 0)
         return vt_folder_find(data, r, err);
     if (strcmp(r->name, "shapes") == 0)
-        return make_shapes(data, r->seed, pool, err);
+        return make_shapes(data, r->seed, err);
     return vt_fail(err, VT_ERR_CONFIG,
                    "unknown data set '%s'; expected cifar10, cifar100, folder or shapes", r->name);
 }
@@ -221,6 +248,7 @@ static vt_status find_images(vt_data *data, const vt_data_request *r, vt_pool *p
 vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, vt_error *err)
 {
     vt_status status;
+    bool *used = NULL, shapes = strcmp(r->name, "shapes") == 0;
     *out = NULL;
     vt_data *data = vt_calloc(1, sizeof *data);
     vt_easels *easels = vt_calloc(1, sizeof *easels);
@@ -244,12 +272,19 @@ vt_status vt_data_open(vt_data **out, const vt_data_request *r, vt_pool *pool, v
         status = split(data, r, err);
     if (status == VT_OK && data->photos)
         status = vt_folder_read(data, r, pool, err);
+    if (status == VT_OK && shapes) {
+        used = find_used(data);
+        status = used ? VT_OK : vt_fail(err, VT_ERR_NOMEM, "no memory to draw %s", r->name);
+    }
+    if (used)
+        vt_grid_run(pool, data->n_images, 20, draw_images, &(struct drawing){data, used, r->seed});
     if (status == VT_OK) {
-        digest(data);
+        digest(data, used);
         *out = data;
     } else {
         vt_data_free(data);
     }
+    vt_free(used);
     return status;
 }
 

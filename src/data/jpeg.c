@@ -33,8 +33,8 @@ static void fail(j_common_ptr jpeg)
     longjmp(r->failed, 1);
 }
 
-/* A warning is an error here, for libjpeg would go on with grey in place of what is damaged; all but
- * these, which leave the picture whole. */
+/* A warning is an error here, for libjpeg would go on with grey in place of what is damaged; all
+ * but these, which leave the picture whole. */
 static void hear(j_common_ptr jpeg, int level)
 {
     static const int harmless[] = {JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR,

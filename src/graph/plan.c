@@ -179,7 +179,8 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
         goto out;
     }
     for (int i = 0; i < graph->n; i++) {
-        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .scratch = -1, .forward_scratch = -1};
+        plan->node[i] =
+            (vt_node_plan){.value = -1, .grad = -1, .scratch = -1, .forward_scratch = -1};
         for (int j = 0; j < VT_MAX_KEPT; j++)
             plan->node[i].kept[j] = -1;
         if ((int64_t)graph->node[i]->worker_scratch_bytes > plan->worker_bytes)

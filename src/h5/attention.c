@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "h5/parts.h"
+#include "h5/rollout.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +17,8 @@ struct layer {
     char name[16], path[48];
     int rank;
     int64_t shape[WINDOW_RANK];
+    int64_t grid_h, grid_w;
+    bool has_cls;
 };
 
 struct attention {
@@ -27,6 +30,9 @@ struct attention {
     uint16_t *label;
     struct layer *layers;
     int n_layers;
+    vt_h5_rollout_layer *rollout; /* of the open file; NULL if these layers have no rollout */
+    double *rollout_scratch;
+    float *rollout_maps; /* (images, grid_h, grid_w) */
 };
 
 static const vt_capture *next_capture(const vt_history *h, int64_t *at)
@@ -105,11 +111,11 @@ static vt_status get_number(const vt_h5_capture *capture, const struct layer *la
 }
 
 static vt_status describe_layer(struct attention *a, const vt_h5_capture *capture,
-                                const struct layer *layer, const char *group, vt_error *err)
+                                struct layer *layer, const char *group, vt_error *err)
 {
     static const char *const names[] = {"grid_h",  "grid_w",  "window_h", "window_w",
                                         "shift_h", "shift_w", "dilation", "has_cls"};
-    enum { WINDOW_H = 2, WINDOW_W, SHIFT_H, SHIFT_W, DILATION, HAS_CLS, N_NAMES };
+    enum { GRID_H, GRID_W, WINDOW_H, WINDOW_W, SHIFT_H, SHIFT_W, DILATION, HAS_CLS, N_NAMES };
     int64_t value[N_NAMES];
     vt_status status = VT_OK;
     for (int i = 0; i < N_NAMES && status == VT_OK; i++)
@@ -117,6 +123,9 @@ static vt_status describe_layer(struct attention *a, const vt_h5_capture *captur
     if (status != VT_OK)
         return status;
     uint8_t has_cls = value[HAS_CLS] != 0;
+    layer->grid_h = value[GRID_H];
+    layer->grid_w = value[GRID_W];
+    layer->has_cls = has_cls;
     for (int i = 0; i < HAS_CLS; i++)
         vt_h5_attr_i64(a->file, group, names[i], value[i]);
     if (value[WINDOW_H] == value[WINDOW_W])
@@ -128,7 +137,7 @@ static vt_status describe_layer(struct attention *a, const vt_h5_capture *captur
 }
 
 static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture,
-                               const struct layer *layer, int64_t n_snapshots, vt_error *err)
+                               struct layer *layer, int64_t n_snapshots, vt_error *err)
 {
     static const char *const axes[WINDOW_RANK] = {NULL, "window", "head", "query", "key"};
     char group[32], scale[48];
@@ -157,6 +166,59 @@ static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture
         vt_h5_axis(a->file, layer->path, (unsigned)i + 1, scale);
     }
     return VT_OK;
+}
+
+/* A rollout needs layers that all attend from every token to every token of one map. */
+static bool has_rollout(const struct attention *a)
+{
+    const struct layer *first = &a->layers[0];
+    int64_t tokens = first->shape[GLOBAL_RANK - 1];
+    bool fits = first->grid_h > 0 && first->grid_w > 0 && first->grid_h <= tokens &&
+                first->grid_h * first->grid_w + first->has_cls == tokens;
+    for (int i = 0; i < a->n_layers; i++) {
+        const struct layer *layer = &a->layers[i];
+        fits = fits && layer->rank == GLOBAL_RANK && layer->shape[2] == tokens &&
+               layer->shape[3] == tokens && layer->grid_h == first->grid_h &&
+               layer->grid_w == first->grid_w && layer->has_cls == first->has_cls;
+    }
+    return fits;
+}
+
+static vt_status declare_rollout(struct attention *a, int64_t n_snapshots, vt_error *err)
+{
+    static const char *const axes[] = {"/attention/snapshot_epoch", "/attention/image",
+                                       "/attention/patch_row", "/attention/patch_col"};
+    const struct layer *layer = &a->layers[0];
+    size_t images = (size_t)a->image_shape[0], tokens = (size_t)layer->shape[GLOBAL_RANK - 1];
+    hsize_t rows = (hsize_t)layer->grid_h, cols = (hsize_t)layer->grid_w;
+    const vt_h5_dataset d = {.path = "/attention/rollout",
+                             .type = VT_H5_F32,
+                             .rank = 4,
+                             .dims = {(hsize_t)n_snapshots, images, rows, cols},
+                             .packed = 1,
+                             .units = "1",
+                             .long_name = "attention rollout: share of each patch in the outcome"};
+    a->rollout = vt_calloc((size_t)a->n_layers, sizeof *a->rollout);
+    a->rollout_scratch = vt_calloc(2 * tokens, sizeof *a->rollout_scratch);
+    a->rollout_maps = vt_calloc(images * tokens, sizeof *a->rollout_maps);
+    if (!a->rollout || !a->rollout_scratch || !a->rollout_maps)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the attention rollout");
+    vt_h5_index_scale(a->file, axes[2], VT_H5_I32, rows, "row of patches from the top");
+    vt_h5_index_scale(a->file, axes[3], VT_H5_I32, cols, "column of patches from the left");
+    vt_h5_declare(a->file, &d);
+    for (unsigned i = 0; i < 4; i++)
+        vt_h5_axis(a->file, d.path, i, axes[i]);
+    return VT_OK;
+}
+
+static void put_rollout(struct attention *a, int64_t snapshot)
+{
+    const struct layer *layer = &a->layers[0];
+    int64_t tokens = layer->shape[GLOBAL_RANK - 1], patches = tokens - layer->has_cls;
+    for (int64_t image = 0; image < a->image_shape[0]; image++)
+        vt_h5_rollout(a->rollout, a->n_layers, image, tokens, layer->has_cls, a->rollout_scratch,
+                      a->rollout_maps + image * patches);
+    vt_h5_write_row(a->file, "/attention/rollout", VT_H5_F32, (hsize_t)snapshot, a->rollout_maps);
 }
 
 static void put_images(struct attention *a)
@@ -250,6 +312,8 @@ static vt_status begin(struct attention *a, const vt_h5_capture *capture, int64_
     vt_h5_axis(a->file, pred.path, 1, "/attention/image");
     for (int i = 0; i < a->n_layers && status == VT_OK; i++)
         status = declare_layer(a, capture, &a->layers[i], n_snapshots, err);
+    if (status == VT_OK && has_rollout(a))
+        status = declare_rollout(a, n_snapshots, err);
     return status;
 }
 
@@ -297,7 +361,11 @@ static vt_status put_snapshot(struct attention *a, const vt_capture *record, int
                         capture.path, layer->name);
         if (status == VT_OK)
             vt_h5_write_row(a->file, layer->path, VT_H5_F32, (hsize_t)snapshot, tensor->data);
+        if (status == VT_OK && a->rollout)
+            a->rollout[i] = (vt_h5_rollout_layer){tensor->data, layer->shape[1]};
     }
+    if (status == VT_OK && a->rollout)
+        put_rollout(a, snapshot);
     vt_free(pred);
     vt_h5_capture_close(&capture);
     return status;
@@ -316,6 +384,9 @@ vt_status vt_h5_put_attention(vt_h5_file *file, const vt_h5_source *source, vt_e
     for (int64_t i = 0; status == VT_OK && (record = next_capture(h, &at)); i++)
         status = put_snapshot(&a, record, i, n, err);
     vt_free(a.layers);
+    vt_free(a.rollout);
+    vt_free(a.rollout_scratch);
+    vt_free(a.rollout_maps);
     vt_free(a.label);
     vt_free(a.dataset_index);
     return status;

@@ -4,7 +4,9 @@
 #include "config/config.h"
 #include "h5/parts.h"
 #include "results/json.h"
+#include "results/perf.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -201,81 +203,22 @@ static void put_params(vt_h5_file *file, const vt_h5_source *source)
 
 /* /perf */
 
-struct perf_column {
+static const struct perf_column {
     const char *name, *units, *long_name;
-};
-
-static const struct perf_column perf_columns[] = {
-    {"train_images_per_s", "image/s", "images a second in training"},
-    {"eval_images_per_s", "image/s", "images a second in evaluation"},
-    {"data_wait_share", "1", "share of the time spent waiting for data"},
-    {"peak_rss_bytes", "byte", "largest resident memory so far"},
+    size_t offset;
+} perf_columns[] = {
+#define X(name, units, long_name) {#name, units, long_name, offsetof(vt_perf, name)},
+    VT_PERF_LIST(X)
+#undef X
 };
 
 enum { N_PERF = sizeof perf_columns / sizeof *perf_columns };
 
-struct perf_row {
-    int64_t epoch;
-    double value[N_PERF];
-};
-
-static bool parse_perf(const char *line, size_t size, struct perf_row *row)
-{
-    json_t *root = json_loadb(line, size, 0, NULL);
-    const json_t *epoch = json_object_get(root, "epoch");
-    bool good = json_is_integer(epoch);
-    row->epoch = json_integer_value(epoch);
-    for (int i = 0; i < N_PERF && good; i++) {
-        const json_t *value = json_object_get(root, perf_columns[i].name);
-        good = json_is_number(value);
-        row->value[i] = json_number_value(value);
-    }
-    json_decref(root);
-    return good;
-}
-
-/* An epoch that was computed again has a later line, which counts. Epochs ascend in the result. */
-static int64_t insert_perf(struct perf_row *rows, int64_t n, const struct perf_row *row)
-{
-    int64_t at = n;
-    while (at > 0 && rows[at - 1].epoch > row->epoch)
-        at--;
-    if (at > 0 && rows[at - 1].epoch == row->epoch) {
-        rows[at - 1] = *row;
-        return n;
-    }
-    memmove(rows + at + 1, rows + at, (size_t)(n - at) * sizeof *rows);
-    rows[at] = *row;
-    return n + 1;
-}
-
-/* Lines that are not whole (the last one of a killed process) are passed over. */
-static int64_t read_perf(int dir_fd, struct perf_row **rows)
-{
-    char *text = NULL;
-    size_t size = 0, lines = 1;
-    int64_t n = 0;
-    if (vt_fs_read_file(dir_fd, "perf.jsonl", FILE_CAP, &text, &size, NULL) != VT_OK)
-        return 0;
-    for (size_t i = 0; i < size; i++)
-        lines += text[i] == '\n';
-    *rows = vt_calloc(lines, sizeof **rows);
-    for (char *line = text; *rows && *line;) {
-        struct perf_row row = {0};
-        size_t length = strcspn(line, "\n");
-        if (parse_perf(line, length, &row))
-            n = insert_perf(*rows, n, &row);
-        line += length + (line[length] == '\n');
-    }
-    vt_free(text);
-    return n;
-}
-
 static void put_perf(vt_h5_file *file, int dir_fd)
 {
-    struct perf_row *rows = NULL;
+    vt_perf *rows;
     char path[64];
-    int64_t n = read_perf(dir_fd, &rows);
+    int64_t n = vt_perf_read(dir_fd, &rows);
     union {
         int64_t epoch;
         double value;
@@ -284,7 +227,7 @@ static void put_perf(vt_h5_file *file, int dir_fd)
         goto done;
     vt_h5_group(file, "/perf");
     vt_h5_attr_text(file, "/perf", "NX_class", "NXdata");
-    vt_h5_attr_text(file, "/perf", "signal", perf_columns[0].name);
+    vt_h5_attr_text(file, "/perf", "signal", "train_images_per_s");
     vt_h5_attr_text(file, "/perf", "axes", "epoch");
     for (int c = -1; c < N_PERF; c++) {
         vt_h5_dataset d = {.path = "/perf/epoch",
@@ -297,7 +240,8 @@ static void put_perf(vt_h5_file *file, int dir_fd)
             if (c < 0)
                 column[i].epoch = rows[i].epoch;
             else
-                column[i].value = rows[i].value[c];
+                memcpy(&column[i].value, (const char *)&rows[i] + perf_columns[c].offset,
+                       sizeof column[i].value);
         }
         if (c >= 0) {
             snprintf(path, sizeof path, "/perf/%s", perf_columns[c].name);

@@ -75,18 +75,43 @@ static void remove_leftover(void *arg, const char *name)
         unlinkat(file->dir_fd, name, 0);
 }
 
+static void begin(const vt_h5_file *file)
+{
+    /* Nobody else knows the temporary file, nobody writes to a published one, some file systems
+     * have no locks, and no plug-in of the user's shall run here. */
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+    setenv("HDF5_PLUGIN_PRELOAD", "::", 1);
+    if (fchdir(file->dir_fd) != 0)
+        leave(file, "cannot enter the run folder", VT_ERR_NOINPUT);
+    DO("/", H5open());
+    DO("/", H5Eset_auto2(H5E_DEFAULT, NULL, NULL));
+}
+
+bool vt_h5_is_of(int dir_fd, const char *journal_sha256)
+{
+    const vt_h5_file none = {.dir_fd = dir_fd};
+    char *text = NULL;
+    int fd = -1;
+    if (vt_fs_open_read(dir_fd, VT_H5_NAME, &fd, NULL, NULL) != VT_OK)
+        return false;
+    vt_fs_close(&fd);
+    begin(&none);
+    hid_t file = H5Fopen(VT_H5_NAME, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0)
+        return false;
+    /* It allocates a text of variable length. */
+    bool is = H5LTget_attribute_string(file, "/provenance", "journal_sha256", (char *)&text) >= 0 &&
+              text && strcmp(text, journal_sha256) == 0;
+    H5free_memory(text);
+    H5Fclose(file);
+    return is;
+}
+
 void vt_h5_create(vt_h5_file *file, int dir_fd)
 {
     *file = (vt_h5_file){.dir_fd = dir_fd};
     vt_fs_list(dir_fd, remove_leftover, file, NULL);
-    /* Nobody else knows the temporary file, some file systems have no locks, and no plug-in of
-     * the user's shall run here. */
-    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
-    setenv("HDF5_PLUGIN_PRELOAD", "::", 1);
-    if (fchdir(dir_fd) != 0)
-        leave(file, "cannot enter the run folder", VT_ERR_NOINPUT);
-    DO("/", H5open());
-    DO("/", H5Eset_auto2(H5E_DEFAULT, NULL, NULL));
+    begin(file);
     unsigned order = H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED;
     hid_t plist = ID("/", H5Pcreate(H5P_FILE_CREATE));
     DO("/", H5Pset_obj_track_times(plist, false));

@@ -17,6 +17,7 @@
 
 #include <hdf5.h>
 #include <limits.h>
+#include <stdbool.h>
 
 #define VT_H5_NAME "run.h5"
 
@@ -41,6 +42,10 @@ typedef struct vt_h5_file {
     char **paths; /* of the datasets, for the digest */
     size_t n_paths;
 } vt_h5_file;
+
+/* Whether run.h5 is there and was made from the journal with this running hash (the attribute
+ * journal_sha256 of /provenance). A file that cannot be read is not. */
+bool vt_h5_is_of(int dir_fd, const char *journal_sha256);
 
 /* Creates the temporary file in the run folder, which becomes the current folder. A leftover of a
  * killed process is removed first: only one process at a time may write here. */

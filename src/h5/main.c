@@ -1,6 +1,6 @@
 /*
- * vitrine-h5 [--parent PID] RUNDIR: publishes RUNDIR/run.h5 from the run's journal, captures and
- * text files, and prints its results digest. Exit codes as everywhere (base/status.h).
+ * vitrine-h5 [--parent PID] [--if-behind] RUNDIR: publishes RUNDIR/run.h5 from the run's journal,
+ * captures and text files, and prints its results digest. Exit codes as everywhere (base/status.h).
  *
  * The only program that links HDF5, so that no fault of that library reaches a training run. It
  * dies with the process that started it.
@@ -19,10 +19,12 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-static const char usage[] = "Usage: vitrine-h5 [--parent PID] RUNDIR\n"
+static const char usage[] = "Usage: vitrine-h5 [--parent PID] [--if-behind] RUNDIR\n"
                             "Writes RUNDIR/run.h5 from the journal and the other files of a run.\n"
                             "  --parent PID  leave if the process PID, which started this one, "
-                            "is gone\n";
+                            "is gone\n"
+                            "  --if-behind   leave a run.h5 alone that was made from all of the "
+                            "journal\n";
 
 static void put_root(vt_h5_file *file, const vt_history *h)
 {
@@ -76,7 +78,7 @@ static vt_status wait_for_turn(int dir_fd, int *journal_fd, vt_error *err)
     return status;
 }
 
-static vt_status publish(const char *path, vt_error *err)
+static vt_status publish(const char *path, bool if_behind, vt_error *err)
 {
     vt_history history = {0};
     vt_h5_file file;
@@ -88,7 +90,8 @@ static vt_status publish(const char *path, vt_error *err)
         status = wait_for_turn(dir_fd, &journal_fd, err);
     if (status == VT_OK)
         status = vt_history_read(&history, dir_fd, err);
-    if (status != VT_OK)
+    vt_sha256_hex(history.hash, hex);
+    if (status != VT_OK || (if_behind && vt_h5_is_of(dir_fd, hex)))
         goto done;
     const vt_h5_source source = {.dir_fd = dir_fd, .path = path, .history = &history};
     vt_h5_create(&file, dir_fd);
@@ -122,6 +125,8 @@ static bool follow_parent(const char *text)
 int main(int argc, char **argv)
 {
     vt_error err = {0};
+    if (!vt_fs_keep_standard_streams())
+        return VT_ERR_IO;
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         fputs(usage, stdout);
         return VT_OK;
@@ -130,8 +135,11 @@ int main(int argc, char **argv)
         printf("vitrine-h5 %s\n", vt_version());
         return VT_OK;
     }
-    bool child = argc == 4 && strcmp(argv[1], "--parent") == 0;
-    if (!child && (argc != 2 || argv[1][0] == '-')) {
+    bool child = argc > 2 && strcmp(argv[1], "--parent") == 0;
+    int at = child ? 3 : 1;
+    bool if_behind = at < argc && strcmp(argv[at], "--if-behind") == 0;
+    at += if_behind;
+    if (at != argc - 1 || argv[at][0] == '-') {
         fputs(usage, stderr);
         return VT_ERR_USAGE;
     }
@@ -140,7 +148,7 @@ int main(int argc, char **argv)
         return VT_ERR_STOPPED;
     if (!child)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-    vt_status status = publish(argv[argc - 1], &err);
+    vt_status status = publish(argv[at], if_behind, &err);
     if (status != VT_OK)
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
     if (fflush(stdout) != 0 && status == VT_OK)

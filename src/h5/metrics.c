@@ -129,11 +129,12 @@ static vt_status put_confusion(void *arg, const vt_record *record, vt_error *err
         return VT_OK;
     vt_split split = (vt_split)((const vt_record_eval *)record->payload)->split;
     /* The journal may have grown since it was first read. */
-    if ((unsigned)split >= VT_SPLIT_COUNT || c->written[split] == c->history->n_eval[split])
+    const int64_t *matrix = vt_history_confusion(record);
+    if ((unsigned)split >= VT_SPLIT_COUNT || c->written[split] == c->history->n_eval[split] ||
+        !matrix)
         return VT_OK;
     snprintf(path, sizeof path, "/eval/%s/confusion", vt_split_name(split));
-    vt_h5_write_row(c->file, path, VT_H5_I64, (hsize_t)c->written[split]++,
-                    vt_history_confusion(record));
+    vt_h5_write_row(c->file, path, VT_H5_I64, (hsize_t)c->written[split]++, matrix);
     return VT_OK;
 }
 
@@ -148,7 +149,7 @@ static vt_status put_eval(vt_h5_file *file, const vt_h5_source *source, vt_split
     snprintf(scale, sizeof scale, "%s/epoch", group);
     vt_status status = put_table(file, group, eval_columns, COUNT(eval_columns), h->eval[split],
                                  h->n_eval[split], sizeof *h->eval[split], err);
-    if (status != VT_OK)
+    if (status != VT_OK || classes > VT_CONFUSION_CLASSES_MAX)
         return status;
     const vt_h5_dataset d = {.path = path,
                              .type = VT_H5_I64,

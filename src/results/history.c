@@ -48,7 +48,7 @@ static vt_status take_eval(struct reading *r, const vt_record *record, vt_error 
         return fail_record(r, record, "names no split", err);
     if (row.classes != h->info.n_classes)
         return fail_record(r, record, "has another number of classes than the run", err);
-    if (record->size != sizeof row + (size_t)(row.classes * row.classes) * sizeof(int64_t))
+    if (record->size != vt_record_eval_size(row.classes))
         return fail_record(r, record, "is of the wrong size", err);
     PUSH(h->eval[row.split], h->n_eval[row.split], row);
     return VT_OK;
@@ -157,5 +157,6 @@ void vt_history_release(vt_history *history)
 
 const int64_t *vt_history_confusion(const vt_record *eval)
 {
-    return (const int64_t *)((const vt_record_eval *)eval->payload + 1);
+    bool has = eval->size > sizeof(vt_record_eval);
+    return has ? (const int64_t *)((const vt_record_eval *)eval->payload + 1) : NULL;
 }

@@ -40,7 +40,8 @@ typedef struct vt_history {
 vt_status vt_history_read(vt_history *history, int dir_fd, vt_error *err);
 void vt_history_release(vt_history *history);
 
-/* The confusion matrix of an evaluation record: classes * classes counts, [true][pred]. */
+/* The confusion matrix of an evaluation record: classes * classes counts, [true][pred]; NULL if it
+ * was recorded without. */
 const int64_t *vt_history_confusion(const vt_record *eval);
 
 #endif

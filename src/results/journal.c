@@ -37,6 +37,12 @@ const char *vt_split_name(vt_split split)
     return names[split];
 }
 
+size_t vt_record_eval_size(int64_t classes)
+{
+    int64_t cells = classes <= VT_CONFUSION_CLASSES_MAX ? classes * classes : 0;
+    return sizeof(vt_record_eval) + (size_t)cells * sizeof(int64_t);
+}
+
 static void put_le(uint8_t *to, uint64_t value, int size)
 {
     for (int i = 0; i < size; i++)
@@ -348,6 +354,12 @@ vt_status vt_journal_sync(vt_journal *journal, vt_error *err)
 vt_journal_mark vt_journal_tell(const vt_journal *journal)
 {
     return journal->mark;
+}
+
+void vt_journal_rewind(vt_journal *journal, const vt_journal_mark *mark)
+{
+    VT_ASSERT(mark->offset >= MAGIC_SIZE && mark->offset <= journal->mark.offset);
+    journal->mark = *mark;
 }
 
 void vt_journal_close(vt_journal *journal)

@@ -23,12 +23,14 @@
 #include "base/hash.h"
 #include "base/status.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum vt_record_type {
     VT_RECORD_RUN = 1,    /* first record: JSON text, see vt_journal_run in docs/run-folder.md */
     VT_RECORD_TRAIN,      /* vt_record_train, every log.every steps */
-    VT_RECORD_EVAL,       /* vt_record_eval, then classes * classes i64 confusion[true][pred] */
+    VT_RECORD_EVAL,       /* vt_record_eval, then classes * classes i64 confusion[true][pred] unless
+                             there are more than VT_CONFUSION_CLASSES_MAX */
     VT_RECORD_EPOCH,      /* vt_record_epoch: acknowledged (on disk) once written */
     VT_RECORD_CHECKPOINT, /* vt_record_checkpoint */
     VT_RECORD_CAPTURE,    /* JSON text: {"file", "sha256", "kind": "attention"|"logits", "epoch"} */
@@ -50,6 +52,12 @@ typedef struct vt_record_eval {
     double loss, top1, top5;
     double ece; /* expected calibration error, 15 equal bins */
 } vt_record_eval;
+
+/* Above this many classes evaluations are recorded without their confusion matrix, which grows with
+ * the square: here it takes 8 MiB. */
+enum { VT_CONFUSION_CLASSES_MAX = 1024 };
+/* Bytes of an evaluation's payload, with its matrix if it has one. */
+size_t vt_record_eval_size(int64_t classes);
 
 /* One an epoch. train_* are running means over the epoch's steps in training mode. */
 typedef struct vt_record_epoch {
@@ -88,6 +96,9 @@ vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const
 /* Makes everything put so far durable (fsync). */
 vt_status vt_journal_sync(vt_journal *journal, vt_error *err);
 vt_journal_mark vt_journal_tell(const vt_journal *journal);
+/* Goes back to an earlier place of this journal: what was put since is compared when it is put
+ * again, as after a resume. */
+void vt_journal_rewind(vt_journal *journal, const vt_journal_mark *mark);
 void vt_journal_close(vt_journal *journal);
 
 /* Reading (also of a journal another process writes): calls `visit` for every good record in

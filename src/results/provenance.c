@@ -257,10 +257,10 @@ static json_t *pack_attempt(const vt_provenance *p, vt_text *patch)
     json_t *argv = json_array();
     for (int i = 0; i < p->argc; i++)
         json_array_append_new(argv, vt_json_text(p->argv[i], "(not UTF-8)"));
-    vt_clock_utc(utc);
+    vt_clock_utc(vt_clock_unix_s(), utc);
     return json_pack(
-        "{s:s, s:n, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
-        "start_utc", utc, "end_utc", "state", "running", "argv", argv, "folder",
+        "{s:s, s:n, s:n, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "start_utc", utc, "end_utc", "wall_s", "state", "running", "argv", argv, "folder",
         vt_json_text(getcwd(folder, sizeof folder), UNKNOWN), "pid", (json_int_t)getpid(),
         "exp_name", vt_json_text(p->exp_name, UNKNOWN), "exp_id", vt_json_text(p->exp_id, UNKNOWN),
         "run_id", vt_json_text(p->run_id, UNKNOWN), "first_step", (json_int_t)p->step,
@@ -286,6 +286,21 @@ static vt_status load(int dir_fd, json_t **root, vt_error *err)
     return *root ? VT_OK : vt_fail(err, VT_ERR_NOMEM, "%s: no memory", FILE_NAME);
 }
 
+/* Writes the end of an attempt that could not: it was killed. */
+static void close_killed(json_t *attempt, int64_t last_sign_s)
+{
+    char utc[VT_UTC_SIZE];
+    const char *start_utc = json_string_value(json_object_get(attempt, "start_utc"));
+    int64_t start_s = start_utc ? vt_clock_parse_utc(start_utc) : last_sign_s;
+    int64_t end_s = last_sign_s > start_s ? last_sign_s : start_s;
+    if (!attempt || !json_is_null(json_object_get(attempt, "end_utc")))
+        return;
+    vt_clock_utc(end_s, utc);
+    json_object_set_new(attempt, "end_utc", json_string(utc));
+    json_object_set_new(attempt, "wall_s", vt_json_real((double)(end_s - start_s)));
+    json_object_set_new(attempt, "state", json_string("killed"));
+}
+
 vt_status vt_provenance_begin(int dir_fd, const vt_provenance *p, vt_error *err)
 {
     vt_phase phase = vt_phase_enter(VT_PHASE_PUBLISH);
@@ -294,9 +309,10 @@ vt_status vt_provenance_begin(int dir_fd, const vt_provenance *p, vt_error *err)
     vt_status status = load(dir_fd, &root, err);
     if (status != VT_OK)
         goto done;
-    json_t *attempt = pack_attempt(p, &patch);
+    json_t *attempts = json_object_get(root, "attempts"), *attempt = pack_attempt(p, &patch);
     json_object_set_new(attempt, "seed", json_integer(p->seed));
-    if (json_array_append_new(json_object_get(root, "attempts"), attempt) != 0) {
+    close_killed(json_array_get(attempts, json_array_size(attempts) - 1), p->last_sign_s);
+    if (json_array_append_new(attempts, attempt) != 0) {
         json_decref(root);
         root = NULL;
     }
@@ -309,23 +325,36 @@ done:
     return status;
 }
 
-vt_status vt_provenance_end(int dir_fd, const char *state, vt_status code, int64_t step,
-                            vt_error *err)
+vt_status vt_provenance_end(int dir_fd, const vt_provenance_outcome *outcome,
+                            vt_provenance_totals *totals, vt_error *err)
 {
     vt_phase phase = vt_phase_enter(VT_PHASE_PUBLISH);
     char utc[VT_UTC_SIZE];
-    json_t *root = NULL;
+    json_t *root = NULL, *attempt;
+    size_t i;
+    *totals = (vt_provenance_totals){0};
     vt_status status = load(dir_fd, &root, err);
     if (status != VT_OK)
         goto done;
     json_t *attempts = json_object_get(root, "attempts");
-    size_t n = json_array_size(attempts);
-    vt_clock_utc(utc);
-    json_t *end = json_pack("{s:s, s:s, s:i, s:I}", "end_utc", utc, "state", state, "exit_code",
-                            (int)code, "last_step", (json_int_t)step);
-    if (n && end)
-        json_object_update(json_array_get(attempts, n - 1), end);
-    json_decref(end);
+    attempt = json_array_get(attempts, json_array_size(attempts) - 1);
+    if (attempt && outcome->wall_s < 0) {
+        close_killed(attempt, outcome->last_sign_s);
+    } else if (attempt) {
+        vt_clock_utc(vt_clock_unix_s(), utc);
+        json_object_set_new(attempt, "end_utc", json_string(utc));
+        json_object_set_new(attempt, "wall_s", vt_json_real(outcome->wall_s));
+    }
+    if (attempt) {
+        json_object_set_new(attempt, "state", json_string(outcome->state));
+        json_object_set_new(attempt, "exit_code", json_integer((json_int_t)outcome->code));
+        json_object_set_new(attempt, "last_step", json_integer(outcome->step));
+    }
+    json_array_foreach(attempts, i, attempt)
+    {
+        totals->attempts++;
+        totals->wall_s += json_number_value(json_object_get(attempt, "wall_s"));
+    }
     status = vt_json_publish(dir_fd, FILE_NAME, root, err);
 done:
     vt_phase_enter(phase);

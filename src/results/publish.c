@@ -38,10 +38,12 @@ static void note_end(vt_publisher *publisher, int how)
                                      "`vitrine publish RUN` makes it again");
 }
 
-static int spawn(const char *path, const char *run_path, pid_t *pid)
+static int spawn(const char *path, const char *run_path, bool if_behind, pid_t *pid)
 {
-    char program[] = "vitrine-h5", option[] = "--parent", parent[32], folder[PATH_MAX];
-    char *const arguments[] = {program, option, parent, folder, NULL};
+    char program[] = "vitrine-h5", option[] = "--parent", parent[32], behind[] = "--if-behind";
+    char folder[PATH_MAX];
+    char *const arguments[] = {
+        program, option, parent, if_behind ? behind : folder, if_behind ? folder : NULL, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
@@ -61,7 +63,7 @@ static int spawn(const char *path, const char *run_path, pid_t *pid)
     return failed;
 }
 
-void vt_publisher_start(vt_publisher *publisher, const char *run_path)
+void vt_publisher_start(vt_publisher *publisher, const char *run_path, bool if_behind)
 {
     char path[PATH_MAX];
     int how, failed = 0;
@@ -72,7 +74,7 @@ void vt_publisher_start(vt_publisher *publisher, const char *run_path)
         note_end(publisher, how);
     bool found = find_program(path);
     if (found)
-        failed = spawn(path, run_path, &publisher->pid);
+        failed = spawn(path, run_path, if_behind, &publisher->pid);
     if (!found || failed) {
         publisher->pid = 0;
         publisher->status = VT_ERR_HELPER;

@@ -20,8 +20,9 @@ typedef struct vt_publisher {
     bool warned;      /* it is missing, and that has been said */
 } vt_publisher;
 
-/* Starts vitrine-h5 on a run's folder. Does nothing while an earlier one still runs. */
-void vt_publisher_start(vt_publisher *publisher, const char *run_path);
+/* Starts vitrine-h5 on a run's folder. Does nothing while an earlier one still runs. With
+ * `if_behind` a run.h5 that was made from all of the journal is left alone. */
+void vt_publisher_start(vt_publisher *publisher, const char *run_path, bool if_behind);
 /* Waits for the one that runs. Returns the exit status of the last one, VT_ERR_HELPER if it could
  * not be started or was ended by a signal. */
 vt_status vt_publisher_wait(vt_publisher *publisher);

@@ -53,7 +53,7 @@ static void describe_self(vt_holder *holder)
     if (gethostname(holder->host, sizeof holder->host - 1) != 0)
         snprintf(holder->host, sizeof holder->host, "unknown");
     vt_fs_read_text("/proc/sys/kernel/random/boot_id", holder->boot_id, sizeof holder->boot_id);
-    vt_clock_utc(holder->start_utc);
+    vt_clock_utc(vt_clock_unix_s(), holder->start_utc);
     holder->start_ticks = start_ticks(holder->pid);
 }
 

@@ -35,9 +35,10 @@ vt_status vt_summary_write(int dir_fd, const vt_summary *s, vt_error *err)
         "{s:o, s:o, s:o, s:o, s:o}", "metrics", vt_json_text(s->metrics_sha256, NULL), "weights",
         vt_json_text(s->weights_sha256, NULL), "best_weights", vt_json_text(s->best_sha256, NULL),
         "data", vt_json_text(s->data_digest, NULL), "numerics", vt_json_text(s->numerics_id, NULL));
-    json_t *perf = json_pack("{s:o, s:o, s:I, s:i}", "wall_s", vt_json_real(s->wall_s),
-                             "images_per_s", vt_json_real(s->images_per_s), "peak_bytes",
-                             (json_int_t)s->peak_bytes, "threads", s->threads);
+    json_t *perf =
+        json_pack("{s:o, s:o, s:I, s:i}", "wall_s", vt_json_real(s->wall_s), "images_per_s",
+                  s->images_per_s > 0 ? vt_json_real(s->images_per_s) : json_null(), "peak_bytes",
+                  (json_int_t)s->peak_bytes, "threads", s->threads);
     json_t *root = json_pack(
         "{s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "exp_name",
         vt_json_text(s->exp_name, NULL), "exp_id", vt_json_text(s->exp_id, NULL), "run_id",

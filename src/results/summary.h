@@ -31,8 +31,9 @@ typedef struct vt_summary {
     int64_t n_params, macs_per_image;
     const char *metrics_sha256, *weights_sha256, *best_sha256; /* hexadecimal, or NULL */
     const char *data_digest, *numerics_id;
-    double wall_s, images_per_s;
-    int64_t peak_bytes; /* resident */
+    double wall_s;       /* of all attempts */
+    double images_per_s; /* in training; 0: not known */
+    int64_t peak_bytes;  /* resident */
     int threads;
 } vt_summary;
 

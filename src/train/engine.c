@@ -283,6 +283,21 @@ void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits)
                 (size_t)from->shape.size * sizeof *logits);
 }
 
+const vt_param *vt_engine_bad_param(vt_engine *engine)
+{
+    const vt_params *params = engine->params;
+    const vt_buf weights = {engine->memory.weights, VT_F32};
+    int64_t at =
+        vt_dev_kernels(engine->dev)->find_nonfinite(engine->dev, weights, params->n_floats);
+    for (int i = 0; i < params->n && at >= 0; i++) {
+        const vt_param *param = params->item[i];
+        if (param->offset <= at && at < param->offset + param->shape.size)
+            return param;
+    }
+    VT_ASSERT(at < 0); /* the room between parameters stays 0 */
+    return NULL;
+}
+
 struct search {
     char *text;
     size_t size;

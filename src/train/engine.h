@@ -72,6 +72,9 @@ void vt_engine_write_batch(vt_engine *engine, vt_slot *slot, const float *images
                            const int32_t *labels);
 void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits);
 
+/* The first parameter with a value that is not finite; NULL if there is none. */
+const vt_param *vt_engine_bad_param(vt_engine *engine);
+
 /* After a loss or gradient that is not finite: computes the batch in the slot again and names the
  * first layer with such a value. */
 void vt_engine_diagnose(vt_engine *engine, vt_slot *slot, char *text, size_t size);

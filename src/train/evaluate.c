@@ -35,7 +35,7 @@ vt_status vt_evaluator_init(vt_evaluator *e, vt_engine *engine, const vt_data *d
     e->logits = vt_calloc((size_t)(n * classes), sizeof *e->logits);
     e->label = vt_calloc((size_t)n, sizeof *e->label);
     e->pred = vt_calloc((size_t)n, sizeof *e->pred);
-    e->record_bytes = sizeof *e->record + (size_t)(classes * classes) * sizeof(int64_t);
+    e->record_bytes = vt_record_eval_size(classes);
     e->record = vt_calloc(e->record_bytes, 1);
     if (e->order && e->images && e->labels && e->logits && e->label && e->pred && e->record)
         return VT_OK;
@@ -68,21 +68,23 @@ int64_t vt_softmax(const float *logits, int64_t classes, double *probability_of_
     return best;
 }
 
-/* Fills pred, the confusion counts and the calibration error (Guo et al. 2017). */
+/* Fills pred, the confusion counts if they are kept, and the calibration error (Guo et al. 2017).
+ */
 static void judge(vt_evaluator *e, int64_t n)
 {
     double confidence[VT_CALIBRATION_BINS] = {0}, gap = 0;
     int64_t hits[VT_CALIBRATION_BINS] = {0};
+    size_t confusion_bytes = e->record_bytes - sizeof *e->record;
     int64_t *confusion = (int64_t *)(e->record + 1);
-    memset(confusion, 0, (size_t)(e->classes * e->classes) * sizeof *confusion);
+    memset(confusion, 0, confusion_bytes);
     for (int64_t i = 0; i < n; i++) {
         double p;
         e->pred[i] = vt_softmax(e->logits + i * e->classes, e->classes, &p);
-        int bin = (int)(p * VT_CALIBRATION_BINS);
-        bin = bin < VT_CALIBRATION_BINS ? bin : VT_CALIBRATION_BINS - 1;
+        int bin = p < 1 ? (int)(p * VT_CALIBRATION_BINS) : VT_CALIBRATION_BINS - 1; /* NaN too */
         confidence[bin] += p;
         hits[bin] += e->pred[i] == e->label[i];
-        confusion[e->label[i] * e->classes + e->pred[i]]++;
+        if (confusion_bytes)
+            confusion[e->label[i] * e->classes + e->pred[i]]++;
     }
     for (int b = 0; b < VT_CALIBRATION_BINS; b++)
         gap += fabs(confidence[b] - (double)hits[b]);

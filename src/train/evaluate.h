@@ -23,7 +23,7 @@ typedef struct vt_evaluator {
     /* of the last evaluation, in its order: */
     float *logits; /* (n, classes) */
     int64_t *label, *pred;
-    vt_record_eval *record; /* followed by classes * classes counts: confusion[true][pred] */
+    vt_record_eval *record; /* with its confusion matrix, if there are not too many classes */
     size_t record_bytes;
     vt_error err; /* why it ended early: a picture that can no longer be read, or no memory */
 } vt_evaluator;

@@ -60,7 +60,7 @@ static void draw(vt_progress *p, const struct line *line)
     size_t used = 0;
     int width = p->terminal ? columns() - 1 : (int)sizeof text - 2;
     if (!p->terminal) {
-        vt_clock_utc(text);
+        vt_clock_utc(vt_clock_unix_s(), text);
         used = strlen(text);
     }
     for (int i = 0; i < line->n; i++) {

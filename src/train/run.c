@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "results/checkpoint.h"
 #include "results/json.h"
+#include "results/perf.h"
 #include "results/provenance.h"
 #include "results/runinfo.h"
 #include "results/summary.h"
@@ -87,6 +88,10 @@ static vt_status load_start(vt_run *run, vt_error *err)
     vt_status status = vt_weights_start(run->engine.params, path, floats, &report, err);
     if (status == VT_OK) {
         vt_dev_write(run->dev, run->engine.memory.weights, floats, bytes);
+        const vt_param *bad = vt_engine_bad_param(&run->engine);
+        if (bad)
+            status =
+                vt_fail(err, VT_ERR_DATA, "%s: %s has values that are not finite", path, bad->name);
         vt_sha256_init(&hash);
         vt_sha256_add(&hash, run->data_digest, strlen(run->data_digest));
         vt_sha256_add(&hash, report.sha256, strlen(report.sha256));
@@ -165,6 +170,7 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
         .run_id = run->run_id,
         .seed = (int64_t)run->config->seed,
         .step = run->state.step,
+        .last_sign_s = run->last_sign_s,
         .threads = device->threads,
         .kernel_path = device->kernels,
         .cpu_features = device->kernels,
@@ -242,6 +248,18 @@ static int list_moments(const vt_run *run, vt_safetensor tensors[2])
     return n;
 }
 
+vt_status vt_run_check_weights(vt_run *run, vt_error *err)
+{
+    const vt_param *param = vt_engine_bad_param(&run->engine);
+    if (!param)
+        return VT_OK;
+    return vt_fail(err, VT_ERR_DIVERGED,
+                   "step %" PRId64 " (epoch %" PRId64 "): the update left values in the parameter "
+                   "%s that are not finite; the last good weights are in %s/last.safetensors; try "
+                   "a lower optim.lr, a warm-up or optim.clip_norm",
+                   run->state.step, run->state.epoch + 1, param->name, run->dir.path);
+}
+
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
 {
     vt_params *params = run->engine.params;
@@ -251,9 +269,11 @@ vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
     vt_checkpoint_double doubles[VT_N_STATE_DOUBLES];
     const vt_checkpoint_string strings[] = {
         {"exp_id", run->exp_id}, {"run_id", run->run_id}, {"numerics", run->numerics}};
-    vt_status status = vt_weights_list(&weights, params, VT_WEIGHTS_SAVED,
-                                       vt_dev_host_view(run->dev, run->engine.memory.weights),
-                                       &run->state.draw, err);
+    vt_status status = vt_run_check_weights(run, err);
+    if (status == VT_OK)
+        status = vt_weights_list(&weights, params, VT_WEIGHTS_SAVED,
+                                 vt_dev_host_view(run->dev, run->engine.memory.weights),
+                                 &run->state.draw, err);
     if (status != VT_OK)
         return status;
     run->state.plateau_lr = run->schedule.lr;
@@ -349,54 +369,6 @@ static vt_status find_done(void *arg, const vt_record *record, vt_error *err)
     return VT_OK;
 }
 
-static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *err)
-{
-    vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
-                                      run->run_id, run->options->force, err);
-    if (status == VT_OK)
-        status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
-    if (status == VT_OK && *file)
-        status = restore(run, *file, err);
-    if (status == VT_OK)
-        status = vt_journal_open(&run->journal, run->dir.fd,
-                                 *file ? vt_checkpoint_mark(*file) : NULL, err);
-    return status;
-}
-
-vt_status vt_run_open(vt_run *run, vt_error *err)
-{
-    vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
-    vt_checkpoint_file *file = NULL;
-    vt_status status = open_folder(run, &file, err);
-    bool resumed = file != NULL;
-    vt_checkpoint_close(file);
-    vt_phase_enter(before);
-    if (status == VT_OK)
-        status = vt_journal_read(run->dir.fd, find_done, &run->done, NULL, err);
-    /* An interrupted first start may have left a record or two: they are compared like others. */
-    if (status == VT_OK && !run->done)
-        status = begin_attempt(run, err);
-    if (status == VT_OK && !run->done)
-        status = write_config(run, false, "config.yaml", err);
-    if (status == VT_OK && !run->done)
-        status = write_config(run, true, "config.origin.txt", err);
-    if (status == VT_OK && !resumed)
-        status = put_runinfo(run, err);
-    if (status == VT_OK && !resumed)
-        status = vt_run_save(run, true, false, err);
-    return status;
-}
-
-static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
-{
-    for (int64_t i = h->n_eval[split] - 1; i >= 0; i--) {
-        const vt_record_eval *e = &h->eval[split][i];
-        if (epoch < 0 || e->epoch == epoch)
-            return (vt_summary_eval){true, e->epoch, e->loss, e->top1, e->top5, e->ece};
-    }
-    return (vt_summary_eval){.known = false};
-}
-
 static const char *state_word(vt_status result)
 {
     switch (result) {
@@ -425,19 +397,95 @@ static bool was_concluded(const vt_run *run)
     return concluded;
 }
 
-vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err)
+static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *err)
+{
+    vt_status status = vt_rundir_open(&run->dir, run->options->results, vt_config_name(run->config),
+                                      run->run_id, run->options->force, err);
+    run->last_sign_s = vt_fs_written_s(run->dir.fd, "journal");
+    if (status == VT_OK)
+        status = vt_checkpoint_load_newest(run->dir.fd, true, file, err);
+    if (status == VT_OK && *file)
+        status = restore(run, *file, err);
+    if (status == VT_OK)
+        status = vt_journal_open(&run->journal, run->dir.fd,
+                                 *file ? vt_checkpoint_mark(*file) : NULL, err);
+    return status;
+}
+
+vt_status vt_run_open(vt_run *run, vt_error *err)
+{
+    vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
+    vt_checkpoint_file *file = NULL;
+    vt_status status = open_folder(run, &file, err);
+    bool resumed = file != NULL;
+    vt_checkpoint_close(file);
+    vt_phase_enter(before);
+    if (status == VT_OK)
+        status = vt_journal_read(run->dir.fd, find_done, &run->done, NULL, err);
+    run->concluded = was_concluded(run);
+    /* An interrupted first start may have left a record or two: they are compared like others. */
+    if (status == VT_OK && !run->done)
+        status = begin_attempt(run, err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, false, "config.yaml", err);
+    if (status == VT_OK && !run->done)
+        status = write_config(run, true, "config.origin.txt", err);
+    if (status == VT_OK && !resumed)
+        status = put_runinfo(run, err);
+    if (status == VT_OK && !resumed)
+        status = vt_run_save(run, true, false, err);
+    return status;
+}
+
+static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
+{
+    for (int64_t i = h->n_eval[split] - 1; i >= 0; i--) {
+        const vt_record_eval *e = &h->eval[split][i];
+        if (epoch < 0 || e->epoch == epoch)
+            return (vt_summary_eval){true, e->epoch, e->loss, e->top1, e->top5, e->ece};
+    }
+    return (vt_summary_eval){.known = false};
+}
+
+/* Training images a second, of all attempts; 0 if none finished an epoch. */
+static double training_speed(const vt_run *run)
+{
+    vt_perf *rows;
+    double images = 0, seconds = 0;
+    int64_t n = vt_perf_read(run->dir.fd, &rows);
+    for (int64_t i = 0; i < n; i++) {
+        images += rows[i].train_images;
+        seconds += rows[i].train_s;
+    }
+    vt_free(rows);
+    return seconds > 0 ? images / seconds : 0;
+}
+
+static vt_status end_attempt(vt_run *run, vt_status result, vt_provenance_totals *totals,
+                             vt_error *err)
+{
+    const vt_provenance_outcome outcome = {.state = state_word(result),
+                                           .code = result,
+                                           .step = run->state.step,
+                                           .wall_s = run->done ? -1 : vt_clock_s() - run->started_s,
+                                           .last_sign_s = run->last_sign_s};
+    return run->concluded ? VT_OK : vt_provenance_end(run->dir.fd, &outcome, totals, err);
+}
+
+vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err)
 {
     char metrics[VT_SHA256_HEX_SIZE], weights[VT_SHA256_HEX_SIZE], best[VT_SHA256_HEX_SIZE];
     uint8_t digest[VT_SHA256_SIZE];
     vt_history history;
     vt_error ignored = {0};
-    bool concluded = was_concluded(run);
-    vt_status status = vt_history_read(&history, run->dir.fd, err);
+    vt_provenance_totals totals = {0};
+    vt_status ended = end_attempt(run, result, &totals, err);
+    vt_status status = vt_history_read(&history, run->dir.fd, ended == VT_OK ? err : &ignored);
     if (status == VT_OK) {
-        double seconds = vt_clock_s() - run->started_s;
         int64_t best_epoch = run->state.best_epoch;
         bool has_best = vt_fs_hash_file(run->dir.fd, "best.safetensors", digest, &ignored) == VT_OK;
-        vt_sha256_hex(digest, best);
+        if (has_best)
+            vt_sha256_hex(digest, best);
         vt_sha256_hex(history.hash, metrics);
         vt_sha256_hex(run->weights_sha256, weights);
         vt_summary summary = {
@@ -459,7 +507,9 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             .best_sha256 = has_best ? best : NULL,
             .data_digest = run->data_digest,
             .numerics_id = run->numerics,
-            .wall_s = seconds,
+            .attempts = totals.attempts,
+            .wall_s = totals.wall_s,
+            .images_per_s = training_speed(run),
             .peak_bytes = vt_mem_peak_bytes(),
             .threads = vt_dev_info(run->dev)->threads,
         };
@@ -467,17 +517,13 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_err
             summary.last[split] = last_eval(&history, split, -1);
             summary.best[split] = last_eval(&history, split, best_epoch);
         }
-        if (!concluded)
-            status = vt_summary_write(run->dir.fd, &summary, err);
+        if (!run->concluded)
+            status = vt_summary_write(run->dir.fd, &summary, ended == VT_OK ? err : &ignored);
         if (status == VT_OK && result == VT_OK)
             vt_run_report(run, &history);
     }
     vt_history_release(&history);
-    if (concluded)
-        return status;
-    vt_status ended = vt_provenance_end(run->dir.fd, why ? why : state_word(result), result,
-                                        run->state.step, err);
-    return status != VT_OK ? status : ended;
+    return ended != VT_OK ? ended : status;
 }
 
 void vt_run_close(vt_run *run)

@@ -38,7 +38,9 @@ typedef struct vt_run {
     int64_t best_step;
     uint8_t weights_sha256[VT_SHA256_SIZE]; /* of the newest checkpoint */
     bool done;                              /* was done before */
+    bool concluded;                         /* ... and summary.json says so */
     double started_s;
+    int64_t last_sign_s; /* Unix time: when another process last wrote to the run */
 } vt_run;
 
 /* What the experiment says of its data; its texts are the configuration's. */
@@ -48,10 +50,13 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
                          vt_error *err);
 /* The folder: takes its lock, loads the newest checkpoint or writes the first. */
 vt_status vt_run_open(vt_run *run, vt_error *err);
-/* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. */
+/* VT_ERR_DIVERGED if a weight is not finite. */
+vt_status vt_run_check_weights(vt_run *run, vt_error *err);
+/* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. Weights that
+ * are not finite are VT_ERR_DIVERGED and change nothing. */
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err);
-/* summary.json from the journal, and the end of the attempt in provenance.json. */
-vt_status vt_run_conclude(vt_run *run, vt_status result, const char *why, vt_error *err);
+/* The end of the attempt in provenance.json, and summary.json from the journal. */
+vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err);
 void vt_run_close(vt_run *run);
 
 /* First lines (stderr) and closing lines (stdout). */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/phase.h"
+#include "results/perf.h"
 #include "results/safetensors.h"
 #include "train/run.h"
 #include "train/weights.h"
@@ -21,6 +22,8 @@ struct loop {
     double epoch_s, data_s, eval_s; /* of the present epoch, in this process */
     int64_t epoch_images;           /* seen in this process */
     double loss, top1, lr, norm;    /* of the last step */
+    double *step_s;                 /* times of the epoch's steps */
+    int64_t n_steps;
 };
 
 static bool stop_wanted(const vt_run *run)
@@ -153,12 +156,14 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
     vt_status status = VT_OK;
     l->epoch_s = vt_clock_s();
     l->data_s = l->eval_s = 0;
-    l->epoch_images = 0;
+    l->epoch_images = l->n_steps = 0;
     vt_sampler_order(run->data, VT_PART_TRAIN, run->config->data_shuffle, run->config->seed,
                      s->epoch, l->order);
     while (s->batch < run->batches && status == VT_OK) {
         vt_phase before = vt_phase_enter(VT_PHASE_STEP);
+        double start = vt_clock_s();
         status = step(run, l, err);
+        l->step_s[l->n_steps++] = vt_clock_s() - start;
         vt_phase_enter(before);
         if (status == VT_OK)
             status = record_interval(run, l, err);
@@ -172,24 +177,35 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
         if (status == VT_OK && inside && stop_wanted(run))
             status = vt_fail(err, VT_ERR_STOPPED, "stopped at step %" PRId64, s->step);
     }
-    return status;
+    return status == VT_OK ? vt_run_check_weights(run, err) : status;
 }
 
 static bool tick_eval(void *arg, int64_t done, int64_t total)
 {
     vt_run *run = arg;
     vt_progress_eval(&run->progress, "Test", run->state.epoch, done, total);
-    return false;
+    return stop_wanted(run);
 }
 
 static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
 {
     vt_evaluator *e = &run->evaluator;
     vt_phase before = vt_phase_enter(VT_PHASE_EVAL);
-    vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
+    bool whole = vt_evaluator_run(e, part, run->state.epoch, run->state.step, tick_eval, run);
     vt_phase_enter(before);
     if (e->err.status != VT_OK)
         return vt_fail(err, e->err.status, "%s", e->err.text);
+    if (!whole)
+        return vt_fail(err, VT_ERR_STOPPED,
+                       "stopped at step %" PRId64 ", in the evaluation of epoch %" PRId64,
+                       run->state.step, run->state.epoch);
+    if (!isfinite(e->record->loss))
+        return vt_fail(
+            err, VT_ERR_DIVERGED,
+            "step %" PRId64 " (epoch %" PRId64
+            "): the loss of the evaluation is not finite, although all weights are; try a "
+            "lower optim.lr, a warm-up or optim.clip_norm",
+            run->state.step, run->state.epoch);
     return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
                           err);
 }
@@ -206,7 +222,8 @@ static vt_status evaluate_all(vt_run *run, bool *best, vt_error *err)
         status = evaluate(run, (vt_part)part, err);
         bool selects =
             run->config->train_select == (part == VT_PART_VAL ? VT_SELECT_VAL : VT_SELECT_TEST);
-        if (selects && (s->best_epoch < 0 || run->evaluator.record->top1 > s->best_top1)) {
+        if (status == VT_OK && selects &&
+            (s->best_epoch < 0 || run->evaluator.record->top1 > s->best_top1)) {
             s->best_epoch = s->epoch;
             s->best_top1 = run->evaluator.record->top1;
             *best = true;
@@ -228,24 +245,19 @@ static void print_epoch(vt_run *run, const vt_record_epoch *epoch, bool evaluate
     fflush(stdout);
 }
 
-/* Speed and memory, which no result depends on, go to a file of their own. */
 static void note_perf(vt_run *run, const struct loop *l, double train_s, int64_t eval_images)
 {
-    char line[256];
-    int fd;
-    int64_t size;
-    vt_error ignored = {0};
-    int n = snprintf(line, sizeof line,
-                     "{\"epoch\":%" PRId64 ",\"train_images_per_s\":%.2f,"
-                     "\"eval_images_per_s\":%.2f,\"data_wait_share\":%.5f,"
-                     "\"peak_rss_bytes\":%lld}\n",
-                     run->state.epoch, (double)l->epoch_images / train_s,
-                     l->eval_s > 0 ? (double)eval_images / l->eval_s : 0, l->data_s / train_s,
-                     (long long)vt_mem_peak_bytes());
-    if (vt_fs_open_update(run->dir.fd, "perf.jsonl", &fd, &size, &ignored) != VT_OK)
+    vt_perf perf = {.epoch = run->state.epoch,
+                    .train_images = (double)l->epoch_images,
+                    .train_s = train_s,
+                    .train_images_per_s = (double)l->epoch_images / train_s,
+                    .eval_images_per_s = l->eval_s > 0 ? (double)eval_images / l->eval_s : 0,
+                    .data_wait_share = l->data_s / train_s,
+                    .peak_rss_bytes = (double)vt_mem_peak_bytes()};
+    if (l->n_steps == 0)
         return;
-    vt_fs_write_at(fd, "perf.jsonl", size, line, (size_t)n, &ignored);
-    vt_fs_close(&fd);
+    vt_perf_steps(&perf, l->step_s, l->n_steps);
+    vt_perf_append(run->dir.fd, &perf);
 }
 
 /* Captures, and with the last epoch the logits of the whole test part. */
@@ -262,9 +274,29 @@ static vt_status capture(vt_run *run, bool last, vt_error *err)
     return status;
 }
 
+/* What a broken-off evaluation goes back to. */
+struct moment {
+    vt_run_state state;
+    vt_schedule_state schedule;
+    vt_journal_mark mark;
+};
+
+/* Saves the moment before a broken-off evaluation, which the next start begins anew. Keeps the
+ * reason of the stop in `err` unless the save fails. */
+static vt_status save_moment(vt_run *run, const struct moment *m, vt_error *err)
+{
+    vt_error reason = {0};
+    run->state = m->state;
+    run->schedule = m->schedule;
+    vt_journal_rewind(run->journal, &m->mark);
+    vt_status status = vt_run_save(run, false, false, &reason);
+    return status == VT_OK ? VT_ERR_STOPPED : vt_fail(err, status, "%s", reason.text);
+}
+
 static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
 {
     vt_run_state *s = &run->state;
+    const struct moment before = {*s, run->schedule, vt_journal_tell(run->journal)};
     const vt_config *c = run->config;
     const vt_cadence *every = &c->checkpoint_every;
     double train_s = vt_clock_s() - l->epoch_s, images = (double)s->epoch_images;
@@ -287,6 +319,8 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
         double start = vt_clock_s();
         status = evaluate_all(run, &best, err);
         l->eval_s = vt_clock_s() - start;
+        if (status == VT_ERR_STOPPED)
+            return save_moment(run, &before, err);
     }
     if (c->train_select == VT_SELECT_LAST) {
         s->best_epoch = s->epoch;
@@ -312,7 +346,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     else if (stop_wanted(run))
         status = vt_run_save(run, false, best, err);
     if (status == VT_OK && !last)
-        vt_publisher_start(&run->publisher, run->dir.path);
+        vt_publisher_start(&run->publisher, run->dir.path, false);
     if (status == VT_OK && !last && stop_wanted(run))
         status = vt_fail(err, VT_ERR_STOPPED, "stopped after epoch %" PRId64, s->epoch);
     return status;
@@ -325,7 +359,8 @@ static vt_status take_buffers(const vt_run *run, struct loop *l, vt_error *err)
     l->order = vt_calloc((size_t)run->info->n[VT_PART_TRAIN], sizeof *l->order);
     l->images = vt_calloc(batch * pixels, sizeof *l->images);
     l->labels = vt_calloc(batch, sizeof *l->labels);
-    if (!l->order || !l->images || !l->labels)
+    l->step_s = vt_calloc((size_t)run->steps_per_epoch, sizeof *l->step_s);
+    if (!l->order || !l->images || !l->labels || !l->step_s)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of %zu images", batch);
     return VT_OK;
 }
@@ -346,7 +381,8 @@ static vt_status train(vt_run *run, struct loop *l, vt_error *err)
     vt_status status = take_buffers(run, l, err);
     vt_progress_init(&run->progress, run->options->quiet, run->config->train_epochs, run->batches,
                      s->epoch * run->batches + s->batch);
-    if (status == VT_OK && run->config->train_epochs == 0)
+    /* The save after this evaluation is the first that names a best checkpoint. */
+    if (status == VT_OK && run->config->train_epochs == 0 && run->best_step < 0)
         status = evaluate_start(run, err);
     if (status == VT_OK && s->step == 0 && run->capturer && run->config->train_epochs > 0 &&
         vt_capture_wanted(run->config, 0))
@@ -374,11 +410,12 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     vt_free(loop.order);
     vt_free(loop.images);
     vt_free(loop.labels);
+    vt_free(loop.step_s);
     vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
-    vt_status concluded = vt_run_conclude(run, status, NULL, &second);
+    vt_status concluded = vt_run_conclude(run, status, &second);
     vt_publisher_wait(&run->publisher); /* it may have begun before the last records */
-    if (concluded == VT_OK && !(run->done && vt_fs_exists(run->dir.fd, "run.h5"))) {
-        vt_publisher_start(&run->publisher, run->dir.path);
+    if (concluded == VT_OK) {
+        vt_publisher_start(&run->publisher, run->dir.path, run->concluded);
         vt_publisher_wait(&run->publisher);
     }
     vt_phase_enter(before);

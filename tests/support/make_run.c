@@ -1,6 +1,7 @@
 #include "support/make_run.h"
 
 #include "base/mem.h"
+#include "results/perf.h"
 #include "results/safetensors.h"
 #include "support/fault.h"
 
@@ -46,7 +47,7 @@ static void put_run(vt_journal *journal, const vt_made_run *what)
 static void put_eval(vt_journal *journal, const vt_made_run *what, int64_t epoch, vt_split split)
 {
     size_t classes = (size_t)what->classes;
-    size_t size = sizeof(vt_record_eval) + classes * classes * sizeof(int64_t);
+    size_t size = vt_record_eval_size(what->classes);
     vt_record_eval *eval = vt_calloc(1, size);
     int64_t *confusion = (int64_t *)(eval + 1);
     *eval = (vt_record_eval){.epoch = epoch,
@@ -58,7 +59,7 @@ static void put_eval(vt_journal *journal, const vt_made_run *what, int64_t epoch
                              .top1 = 0.5 - 0.25 / (double)epoch,
                              .top5 = 0.9,
                              .ece = 0.05};
-    for (size_t i = 0; i < classes * classes; i++)
+    for (size_t i = 0; i < (size - sizeof *eval) / sizeof *confusion; i++)
         confusion[i] = 100 * epoch + 10 * (int64_t)(i / classes) + (int64_t)(i % classes);
     put(journal, VT_RECORD_EVAL, eval->step, eval, size);
     vt_free(eval);
@@ -109,6 +110,10 @@ static void put_attention(vt_journal *journal, int captures_fd, const vt_made_ru
         {"layer_01.window_w", "2"}, {"layer_01.shift_h", "1"}, {"layer_01.shift_w", "1"},
         {"layer_01.has_cls", "0"},
     };
+    static const vt_safetensors_meta global_meta[] = {
+        {"layer_00.grid_h", "2"}, {"layer_00.grid_w", "2"}, {"layer_00.has_cls", "1"},
+        {"layer_01.grid_h", "2"}, {"layer_01.grid_w", "2"}, {"layer_01.has_cls", "1"},
+    };
     static const vt_safetensors_meta bad_meta[] = {{"layer_01.grid_h", "4x"}};
     vt_flaw flaw = what->flaw;
     bool second = epoch == 2;
@@ -144,14 +149,21 @@ static void put_attention(vt_journal *journal, int captures_fd, const vt_made_ru
     if (flaw != VT_FLAW_NO_LAYER) {
         t[n_t++] = tensor(flaw == VT_FLAW_LAYER_NAME ? "layer_../../x" : "layer_00",
                           VT_SAFETENSORS_F32, 4, first, weights);
-        t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, flaw == VT_FLAW_LAYER_RANK ? 6 : 5,
-                          windows, weights);
+        if (what->global)
+            t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, 4, first, weights);
+        else
+            t[n_t++] = tensor("layer_01", VT_SAFETENSORS_F32, flaw == VT_FLAW_LAYER_RANK ? 6 : 5,
+                              windows, weights);
     }
     const vt_safetensors_content content = {
         .tensors = t,
         .n_tensors = n_t,
-        .meta = flaw == VT_FLAW_GRID ? bad_meta : meta,
-        .n_meta = flaw == VT_FLAW_GRID ? 1 : (int)(sizeof meta / sizeof *meta)};
+        .meta = flaw == VT_FLAW_GRID ? bad_meta
+                : what->global       ? global_meta
+                                     : meta,
+        .n_meta = flaw == VT_FLAW_GRID ? 1
+                  : what->global       ? (int)(sizeof global_meta / sizeof *global_meta)
+                                       : (int)(sizeof meta / sizeof *meta)};
     snprintf(file, sizeof file, "attention-%lld.safetensors", (long long)epoch);
     capture(journal, captures_fd, file, "attention", epoch, &content, flaw);
     vt_free(weights);
@@ -240,13 +252,8 @@ void vt_make_run(int dir_fd, const vt_made_run *what)
     write_text(dir_fd, "config.origin.txt",
                "seed: 18446744073709551615 # --seed\nmodel:\n  family: vit # a.yaml:1:2\n"
                "train:\n  epochs: 3       # --set[1]:14\n");
-    write_text(dir_fd, "perf.jsonl",
-               "{\"epoch\":1,\"train_images_per_s\":1,\"eval_images_per_s\":2,"
-               "\"data_wait_share\":0.5,\"peak_rss_bytes\":4}\n"
-               "{\"epoch\":2,\"train_images_per_s\":5,\"eval_images_per_s\":6,"
-               "\"data_wait_share\":0.25,\"peak_rss_bytes\":8}\n"
-               "{\"epoch\":1,\"train_images_per_s\":10,\"eval_images_per_s\":2,"
-               "\"data_wait_share\":0.5,\"peak_rss_bytes\":4}\n{\"epoch\":3,\"tra");
+    for (int i = 0; i < 3; i++) /* epoch 1 was computed twice */
+        vt_perf_append(dir_fd, &(vt_perf){.epoch = 1 + i % 2, .train_images_per_s = 1 + 4 * i});
     write_text(dir_fd, "provenance.json",
                "{\"attempts\": [{\"pid\": 1}, {\"pid\": 2, \"git\": {\"commit\": \"abc\", "
                "\"dirty\": true}, \"argv\": [\"train\", \"made\"], \"end_utc\": null}]}\n");

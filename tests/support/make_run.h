@@ -41,6 +41,7 @@ typedef struct vt_made_run {
     int classes;
     int snapshots; /* attention captures of `images` images, in epochs 1, 2, ... */
     int images;
+    bool global; /* layer_01 is like layer_00, so that there is a rollout */
     bool val;    /* a validation split too */
     bool logits; /* captures/final-test.safetensors of 5 images */
     bool done;
@@ -51,7 +52,8 @@ typedef struct vt_made_run {
  *   training step s of S   loss 2 - s / S, top1 s / S, lr 0.001 / s, grad_norm s
  *   evaluation of epoch e  loss 3 / e, top1 0.5 - 0.25 / e, top5 0.9, ece 0.05;
  *                          confusion[t][p] = 100 e + 10 t + p
- *   layer_00 (images, 2 heads, 5, 5), has_cls; layer_01 (images, 4 windows, 3 heads, 4, 4)
+ *   layer_00 (images, 2 heads, 5, 5), has_cls, grid 2 x 2; layer_01 (images, 4 windows, 3 heads,
+ *            4, 4)
  *                          element i of a snapshot in epoch e: e + i / 1024
  *   logits                 element i: i / 8 */
 void vt_make_run(int dir_fd, const vt_made_run *what);
