@@ -80,10 +80,11 @@ def sharpening(net, floor=0.0):
         handle.remove()
 
 
-def fill(net, name, images):
+def fill(net, name, images, bias=0.5):
     """Every parameter and buffer, float32 values. Queries and keys are scaled on `images` so that
     the largest probability of a query averages about 0.32 to 0.38; running statistics are those of
-    `images`, each moved at random."""
+    `images`, each moved at random. bias: the deviation of biases; large ones make the tokens of deep
+    networks all alike, and differences between them drown in rounding."""
     s = Source(f"fill {name}")
     for key, p in net.named_parameters():
         if not p.requires_grad:
@@ -91,7 +92,7 @@ def fill(net, name, images):
         if p.ndim == 1 and key.endswith("weight"):
             value = s.uniform(*p.shape, low=0.5, high=1.5)
         elif key.endswith("bias"):
-            value = s.normal(*p.shape, std=0.5)
+            value = s.normal(*p.shape, std=bias)
         elif key.endswith("weight"):
             value = s.normal(*p.shape, std=p[0].numel() ** -0.5)
         else:
