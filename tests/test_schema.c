@@ -438,7 +438,7 @@ static void keys_outside_the_identity_leave_the_weights_alone(void **state)
     for (int i = 0; i < vt_config_field_count(); i += STRIDE) {
         const vt_config_field field = vt_config_field_at(i);
         bool other = field.identity;
-        for (int j = 0; j < 4; j++)
+        for (size_t j = 0; j < sizeof others / sizeof *others; j++)
             other |= strcmp(field.path, others[j]) == 0;
         if (other)
             continue;

@@ -68,6 +68,11 @@ static vt_status count_steps(vt_run *run, vt_error *err)
                        "%s: train.batch is %" PRId64 ", but the training part has %" PRId64
                        " images and data.drop_last leaves out the incomplete batch",
                        vt_config_path(c), batch, n);
+    if (c->eval_compat == VT_COMPAT_ARTICLE && run->info->n[VT_PART_TEST] < c->eval_batch)
+        return vt_fail(err, VT_ERR_CONFIG,
+                       "%s: eval.compat: article leaves no batch: %" PRId64
+                       " test images / batch of %" PRId64 " = 0",
+                       vt_config_path(c), run->info->n[VT_PART_TEST], c->eval_batch);
     return VT_OK;
 }
 
