@@ -16,6 +16,9 @@ static const double smallest_bound = 1e-6;
 /* The largest weight of a query must average above `peak`: flat attention proves little. Sharper
  * than in these files it would miss the bar, because large scores have large last places. */
 static const double attention_bar = 1e-6, row_sum_bar = 1e-6, peak = 0.3;
+/* Behind convolutions PyTorch's own float32 run misses that bar; its difference times this is ours.
+ */
+static const double attention_slack = 3;
 /* The gradient of the keys' bias is zero, so that Adam moves it by rounding alone. */
 static const double adam_norm_bar = 1e-5;
 /* Of all gradients' norm: what is below is zero in exact arithmetic. */
@@ -312,6 +315,13 @@ static void check_rows(struct maps *maps, const char *name, const float *probs, 
     }
 }
 
+static double attention_bound(const struct model *m)
+{
+    const char *text = vt_safetensors_get_meta(m->file, "fp32_attn");
+    double theirs = text ? strtod(text, NULL) : 0;
+    return theirs > attention_bar ? attention_slack * theirs : attention_bar;
+}
+
 /* Right after an attention layer's forward call, its inputs are still in place. */
 static void compare_map(void *arg, const vt_call *call)
 {
@@ -334,7 +344,7 @@ static void compare_map(void *arg, const vt_call *call)
                              call->x[2].data, map, sizes);
     float *host = read_device(&m->engine, probs, n);
     expect_below(m->name, name, worst_difference(host, fixture_floats(m->file, "", name, n), n),
-                 attention_bar);
+                 attention_bound(m));
     check_rows(maps, name, host, n, map->places);
     vt_dev_release(call->dev, probs, bytes);
     vt_free(host);
