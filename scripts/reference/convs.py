@@ -195,16 +195,6 @@ class CctBlock(nn.Module):
         return x + self.drop_path2(self.dropout2(y))
 
 
-class SequencePool(nn.Linear):
-    """Mean over the tokens, weighed by a learned softmax."""
-
-    def __init__(self, dim):
-        super().__init__(dim, 1)
-
-    def forward(self, x):
-        return (torch.softmax(super().forward(x), dim=1) * x).sum(dim=1)
-
-
 class CctClassifier(nn.Module):
     def __init__(self, side, dim, depth, heads, mlp_ratio, classes, norm_eps, qkv_bias, gelu,
                  pos_embed, pool, drops):
@@ -219,7 +209,7 @@ class CctClassifier(nn.Module):
             CctBlock(dim, heads, int(dim * mlp_ratio), norm_eps, qkv_bias, gelu, drops, (i, depth))
             for i in range(depth)])
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.attention_pool = SequencePool(dim) if pool == "sequence" else None
+        self.attention_pool = ref.SequencePool(dim) if pool == "sequence" else None
         self.fc = nn.Linear(dim, classes)
 
     def forward(self, x):
@@ -393,7 +383,7 @@ class Hybrid(nn.Module):
         self.stages = nn.Sequential(*parts)
         self.final_conv = ConvNormAct(dim, head["dim"], act=self.act(head)) if head["dim"] else None
         dim = head["dim"] or dim
-        self.attention_pool = SequencePool(dim) if head["pool"] == "sequence" else None
+        self.attention_pool = ref.SequencePool(dim) if head["pool"] == "sequence" else None
         self.head = Linear(dim, classes)
 
     def act(self, part):

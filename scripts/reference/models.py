@@ -240,6 +240,16 @@ class Block(nn.Module):
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
+class SequencePool(nn.Linear):
+    """Mean over the tokens, weighed by a learned softmax."""
+
+    def __init__(self, dim):
+        super().__init__(dim, 1)
+
+    def forward(self, x):
+        return (torch.softmax(super().forward(x), dim=1) * x).sum(dim=1)
+
+
 class PatchMerging(nn.Module):
     def __init__(self, dim, height, width, norm_eps, merge_bias):
         super().__init__()
@@ -272,13 +282,19 @@ class SwinHead(nn.Module):
 class Swin(nn.Module):
     def __init__(self, image=32, channels=3, classes=10, patch=2, dim=192, depths=(2, 6, 2),
                  heads=(3, 6, 12), window=7, mode="unmasked", mlp_ratio=1.0, norm_eps=1e-5,
-                 qkv_bias=True, merge_bias=False, gelu="erf", patch_norm=True, drops=Drops()):
+                 qkv_bias=True, merge_bias=False, gelu="erf", patch_norm=True, pos_embed="none",
+                 pool="mean", drops=Drops()):
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"window mode '{mode}', expected one of {', '.join(MODES)}")
         self.patch_embed = PatchEmbed(patch, channels, dim, norm_eps if patch_norm else None)
-        self.pos_drop = drops.elements("embed")
         height = width = -(-image // patch)
+        self.absolute_pos_embed = self.positions = None
+        if pos_embed == "learned":
+            self.absolute_pos_embed = nn.Parameter(torch.zeros(1, height * width, dim))
+        elif pos_embed == "sincos":
+            self.positions = sincos_table(height, width, dim)
+        self.pos_drop = drops.elements("embed")
         stages, block = [], 0
         for s, depth in enumerate(depths):
             downsample = nn.Identity()
@@ -296,11 +312,18 @@ class Swin(nn.Module):
             stages.append(Stage(downsample, blocks))
         self.layers = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.attention_pool = SequencePool(dim) if pool == "sequence" else None
         self.head = SwinHead(dim, classes)
 
     def forward(self, images):
         x, _, _ = self.patch_embed(images)
-        return self.head.fc(self.norm(self.layers(self.pos_drop(x))).mean(dim=1))
+        if self.absolute_pos_embed is not None:
+            x = x + self.absolute_pos_embed
+        elif self.positions is not None:
+            x = x + self.positions.to(x.dtype)
+        x = self.norm(self.layers(self.pos_drop(x)))
+        return self.head.fc(x.mean(dim=1) if self.attention_pool is None else
+                            self.attention_pool(x))
 
 
 class Vit(nn.Module):
@@ -323,8 +346,10 @@ class Vit(nn.Module):
             Block(dim, SelfAttention(dim, heads, qkv_bias, drops), int(dim * mlp_ratio), norm_eps,
                   gelu, drops, (i, depth))
             for i in range(depth)])
-        self.norm = nn.LayerNorm(dim, eps=norm_eps) if prefix else nn.Identity()
-        self.fc_norm = nn.Identity() if prefix else nn.LayerNorm(dim, eps=norm_eps)
+        late = pool == "mean"
+        self.norm = nn.Identity() if late else nn.LayerNorm(dim, eps=norm_eps)
+        self.attention_pool = SequencePool(dim) if pool == "sequence" else None
+        self.fc_norm = nn.LayerNorm(dim, eps=norm_eps) if late else nn.Identity()
         self.head = nn.Linear(dim, classes)
 
     def forward(self, images):
@@ -336,5 +361,8 @@ class Vit(nn.Module):
         if self.pos_embed is not None:
             x = x + self.pos_embed
         x = self.norm(self.blocks(self.pos_drop(x)))
-        x = x[:, 0] if self.cls_token is not None else x.mean(dim=1)
+        if self.attention_pool is not None:
+            x = self.attention_pool(x)
+        else:
+            x = x[:, 0] if self.cls_token is not None else x.mean(dim=1)
         return self.head(self.fc_norm(x))

@@ -56,7 +56,8 @@ def dense_swin(model, drops):
                     heads=heads_of(model), window=int(model["window"]), mode=model["window_mode"],
                     mlp_ratio=float(model["mlp_ratio"]), norm_eps=float(model["norm_eps"]),
                     qkv_bias=model["qkv_bias"], merge_bias=model["merge_bias"],
-                    gelu=model["gelu"], patch_norm=model["patch_norm"], drops=drops,
+                    gelu=model["gelu"], patch_norm=model["patch_norm"],
+                    pos_embed=model["pos_embed"], pool=model["pool"], drops=drops,
                     **common(model))
 
 
@@ -100,7 +101,7 @@ def dense(model, draws=None):
 
 def timm_vit(model):
     prefix = model["pool"] == "token"
-    if model["pos_embed"] == "none":
+    if model["pos_embed"] == "none" or model["pool"] == "sequence":
         return None
     net = VisionTransformer(
         model["image"], model["patch"], model["channels"], model["classes"],
@@ -123,7 +124,8 @@ def timm_swin(model):
     divides = all(s % min(s, model["window"]) == 0 for s in sides) and side % (
         1 << len(model["depths"]) - 1) == 0 and model["image"] % model["patch"] == 0
     if not divides or model["window_mode"] != "strict" or model["merge_bias"] or (
-            not model["patch_norm"] or model["pos_embed"] != "none" or model["gelu"] != "erf"):
+            not model["patch_norm"] or model["pos_embed"] != "none" or model["pool"] != "mean"
+            or model["gelu"] != "erf"):
         return None
     return SwinTransformer(
         model["image"], model["patch"], model["channels"], model["classes"],
