@@ -158,6 +158,13 @@ exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
+##@ Documentation
+
+.PHONY: docs
+docs: all ## make the pages docs/experiment-file.md and docs/experiments.md again
+	scripts/list-keys
+	scripts/list-experiments
+
 ##@ Checking
 
 .PHONY: check

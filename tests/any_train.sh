@@ -18,7 +18,7 @@ weights() {
     cat "$results"/*/*/last.safetensors | sha256sum
 }
 
-for exp in quick/swin_unmasked quick/vit_dropout; do
+for exp in quick/swin_unmasked quick/vit_dropout quick/hybrid quick/cct; do
     if one=$(weights "$exp" 1) && three=$(weights "$exp" 3) && [[ $one == "$three" ]]; then
         echo "ok - $exp trains to the same weights with one thread and with three"
     else

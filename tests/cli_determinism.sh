@@ -77,6 +77,31 @@ train killed $exp "${random[@]}" --set "checkpoint.every=2 steps" --threads 3
 equal "killed and resumed: the same weights" "$(weights killed)" "$first"
 equal "killed and resumed: the same journal" "$(journal killed)" "$(journal whole)"
 
+# The other families the same way, in fewer runs: threads and order of work together, both kernel
+# widths, and one kill.
+for family in vit_dropout mobilevit cct hybrid; do
+    exp=quick/$family
+    random=(--set model.attn_drop=0.1 --set model.drop_path=0.2 --set data.limit_train=160
+        --set "data.train=[random_crop: { pad: 4 }, flip: 0.5]" --set data.limit_test=70
+        --set "checkpoint.every=2 steps")
+    train "$family" $exp "${random[@]}" --threads 1
+    first=$(weights "$family") records=$(journal "$family")
+    for threads in 2 3 5; do
+        VITRINE_CHUNK_ORDER=$threads train "$family$threads" $exp "${random[@]}" --threads $threads &&
+            same "$family, $threads threads and another order" "$family$threads"
+    done
+    if VITRINE_KERNELS=avx512 start width $exp --dry-run; then
+        for kernels in avx2 avx512; do
+            VITRINE_KERNELS=$kernels train "$family-$kernels" $exp "${random[@]}" &&
+                same "$family, $kernels kernels" "$family-$kernels"
+        done
+    fi
+    interrupt KILL 4 "$family-killed" $exp "${random[@]}" --threads 2
+    equal "$family is killed" "$code" 137
+    train "$family-killed" $exp "${random[@]}" --threads 3
+    same "$family, killed and resumed" "$family-killed"
+done
+
 # The committed results.
 numerics=$(json "$(folder one)/summary.json" digests.numerics)
 golden=$(sed -n 's/^numerics //p' tests/golden.txt)

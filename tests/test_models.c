@@ -13,9 +13,12 @@ static const double slack = 8;
 static const double logits_bar = 1e-5, grad_bar = 1e-4, loss_bar = 1e-5;
 /* The least that float32 can be asked for: a few units of the last place. */
 static const double smallest_bound = 1e-6;
-/* Scores reach 38 in these files, where the least step of a float is 3.8e-6: a weight near one half
- * may differ by a quarter of it for each rounding of its score. 3.2e-6 is the largest seen. */
-static const double attention_bar = 4e-6, row_sum_bar = 1e-6;
+/* The largest weight of a query must average above `peak`: flat attention proves little. Sharper
+ * than in these files it would miss the bar, because large scores have large last places. */
+static const double attention_bar = 1e-6, row_sum_bar = 1e-6, peak = 0.3;
+/* Behind convolutions PyTorch's own float32 run misses that bar; its difference times this is ours.
+ */
+static const double attention_slack = 3;
 /* The gradient of the keys' bias is zero, so that Adam moves it by rounding alone. */
 static const double adam_norm_bar = 1e-5;
 /* Of all gradients' norm: what is below is zero in exact arithmetic. */
@@ -292,18 +295,31 @@ static void sine_cosine_positions_are_the_reference_s(void **state)
 struct maps {
     struct model *m;
     int found;
+    double tops; /* sum of the largest weights of all queries */
+    int64_t queries;
 };
 
 /* The weights of a query sum to one; a padded query has none. */
-static void check_row_sums(const struct model *m, const char *name, const float *probs, int64_t n,
-                           int64_t places)
+static void check_rows(struct maps *maps, const char *name, const float *probs, int64_t n,
+                       int64_t places)
 {
     for (int64_t row = 0; row < n / places; row++) {
-        double sum = 0;
-        for (int64_t i = 0; i < places; i++)
+        double sum = 0, top = 0;
+        for (int64_t i = 0; i < places; i++) {
             sum += (double)probs[row * places + i];
-        expect_below(m->name, name, fmin(fabs(sum), fabs(sum - 1)), row_sum_bar);
+            top = fmax(top, (double)probs[row * places + i]);
+        }
+        expect_below(maps->m->name, name, fmin(fabs(sum), fabs(sum - 1)), row_sum_bar);
+        maps->tops += top;
+        maps->queries += top > 0;
     }
+}
+
+static double attention_bound(const struct model *m)
+{
+    const char *text = vt_safetensors_get_meta(m->file, "fp32_attn");
+    double theirs = text ? strtod(text, NULL) : 0;
+    return theirs > attention_bar ? attention_slack * theirs : attention_bar;
 }
 
 /* Right after an attention layer's forward call, its inputs are still in place. */
@@ -328,8 +344,8 @@ static void compare_map(void *arg, const vt_call *call)
                              call->x[2].data, map, sizes);
     float *host = read_device(&m->engine, probs, n);
     expect_below(m->name, name, worst_difference(host, fixture_floats(m->file, "", name, n), n),
-                 attention_bar);
-    check_row_sums(m, name, host, n, map->places);
+                 attention_bound(m));
+    check_rows(maps, name, host, n, map->places);
     vt_dev_release(call->dev, probs, bytes);
     vt_free(host);
     maps->found++;
@@ -347,6 +363,9 @@ static void attention_maps_are_the_reference_s(void **state)
         vt_engine_eval_batch(&maps.m->engine, maps.m->eval, compare_map, &maps);
         assert_true(wanted > 0);
         assert_int_equal(maps.found, wanted);
+        if (!(maps.tops > peak * (double)maps.queries))
+            fail_msg("%s: the largest weight of a query averages %g", maps.m->name,
+                     maps.tops / (double)maps.queries);
         close_model(maps.m);
     }
 }

@@ -26,6 +26,9 @@ static const struct subject SUBJECTS[] = {
     {"experiments/quick/vit.yaml", NULL, true},
     {"experiments/quick/vit.yaml", NULL, false},
     {"experiments/quick/vit_dropout.yaml", NULL, true},
+    {"experiments/quick/hybrid.yaml", NULL, true},
+    {"experiments/quick/hybrid.yaml", NULL, false},
+    {"experiments/quick/mobilevit.yaml", NULL, true},
 };
 enum { N_SUBJECTS = sizeof SUBJECTS / sizeof SUBJECTS[0] };
 
@@ -383,6 +386,9 @@ static const struct subject RUNS[] = {
     {"experiments/quick/vit.yaml", NULL, true},
     {"experiments/quick/vit.yaml", NULL, false},
     {"experiments/quick/vit_dropout.yaml", NULL, true},
+    {"experiments/quick/hybrid.yaml", NULL, true},
+    {"experiments/quick/hybrid.yaml", NULL, false},
+    {"experiments/quick/cct.yaml", NULL, true},
 };
 enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
 

@@ -109,9 +109,9 @@ static void release(struct training *run)
 static void steps_and_evaluations_allocate_nothing(void **state)
 {
     static const char *const files[] = {
-        "experiments/quick/vit_dropout.yaml",
-        "experiments/quick/swin.yaml",
-        "experiments/quick/swin_unmasked.yaml",
+        "experiments/quick/vit_dropout.yaml",   "experiments/quick/swin.yaml",
+        "experiments/quick/swin_unmasked.yaml", "experiments/quick/mobilevit.yaml",
+        "experiments/quick/cct.yaml",           "experiments/quick/hybrid.yaml",
     };
     static const char *const sets[] = {"train.accumulate=2", "optim.clip_norm=1", "train.batch=16"};
     (void)state;

@@ -83,14 +83,19 @@ def family_fixture(name, kind, model, seed=0, batch=4):
         assert set(again) == set(truth), name
         assert worst_relative(again, truth, tuple(truth)) < 1e-11, name
     single.load_state_dict(start)
+    with torch.no_grad(), recorded_attention(single.eval()) as rough_maps:
+        single(images.float())
     rough = passes(single, images.float(), labels)
     f.meta["fp32_logits"] = f"{worst_relative(rough, truth, ('logits', 'train.logits')):.1e}"
     f.meta["fp32_grad"] = f"{worst_relative(rough, truth, 'grad.'):.1e}"
+    apart = 0.0
     for key, p in maps.items():
         check_peak(p, f"{name} {key}", p.sum(dim=-1) > 0.5)
-        p = p.view(batch, -1, *p.shape[-3:])
+        p, q = (x.view(batch, -1, *x.shape[-3:]) for x in (p, rough_maps[key]))
         if p[0].numel() <= LARGEST_MAP:
             f.put(f"attn.{key.rpartition('.')[0]}", p[:1])
+            apart = max(apart, (q[0].double() - p[0]).abs().max().item())
+    f.meta["fp32_attn"] = f"{apart:.1e}"
     for key, _ in trained(net):
         f.put(f"param.{key}", start[key])
     for key, _ in statistics(net):

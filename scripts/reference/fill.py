@@ -13,7 +13,7 @@ PEAK_LOW, PEAK_HIGH, STEP = 0.32, 0.38, 1.4
 def attention_modules(net):
     """(name, module) of every attention, in no particular order."""
     return [(n, m) for n, m in net.named_modules()
-            if hasattr(m, "attn_drop") and hasattr(m, "qkv")]
+            if hasattr(m, "qkv") and (hasattr(m, "attn_drop") or hasattr(m, "probabilities"))]
 
 
 @contextlib.contextmanager
@@ -45,8 +45,8 @@ def peak(p):
     return top[p.sum(dim=-1) > 0.5].mean().item()
 
 
-def sharpen(module, rows, args):
-    """Scales queries and keys until attention is neither flat nor hard."""
+def sharpen(module, rows, args, floor):
+    """Scales queries and keys until attention is neither flat nor hard; by `floor` at least."""
     parts = [module.qkv.weight] + ([] if module.qkv.bias is None else [module.qkv.bias])
     start, factor, step, last = [p.data.clone() for p in parts], 1.0, STEP, 0
     with recorded_attention(module) as taken:
@@ -57,10 +57,27 @@ def sharpen(module, rows, args):
             module(*args)
             top = peak(taken[""])
             way = (top < PEAK_LOW) - (top > PEAK_HIGH)
-            if way == 0:
+            if way == 0 or (way < 0 and factor == floor):
                 break
             step = step ** 0.5 if way == -last else step
-            factor, last = factor * step ** way, way
+            factor, last = max(factor * step ** way, floor), way
+
+
+@contextlib.contextmanager
+def sharpening(net, floor=0.0):
+    """Inside, each attention is sharpened on what a forward pass hands it."""
+    busy = []
+
+    def before(module, args):
+        if not busy:
+            busy.append(module)
+            sharpen(module, 2 * module.qkv.weight.shape[1], args, floor)
+            busy.pop()
+
+    handles = [m.register_forward_pre_hook(before) for _, m in attention_modules(net)]
+    yield
+    for handle in handles:
+        handle.remove()
 
 
 def fill(net, name, images, bias=0.5):
@@ -82,29 +99,17 @@ def fill(net, name, images, bias=0.5):
             value = s.normal(*p.shape)
         p.data = value.to(p.dtype)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    busy = []
-
-    def before(module, args):
-        if not busy:
-            busy.append(module)
-            sharpen(module, 2 * module.qkv.weight.shape[1], args)
-            busy.pop()
-
-    handles = [m.register_forward_pre_hook(before) for _, m in attention_modules(net)]
     net.eval()
     for norm in norms:
         norm.train().momentum = 1.0
-    with torch.no_grad():
+    with torch.no_grad(), sharpening(net):
         net(images)
-    for norm in norms:
-        norm.eval().momentum = 0.1
-        spread = norm.running_var.sqrt()
-        norm.running_mean += (0.2 * spread * s.normal(*spread.shape)).to(spread.dtype)
-        norm.running_var *= s.uniform(*spread.shape, low=0.7, high=1.4).to(spread.dtype)
-        for buffer in (norm.running_mean, norm.running_var):
-            buffer.copy_(buffer.float())
-    if norms:  # what the attention of an evaluation sees has moved
-        with torch.no_grad():
+        for norm in norms:
+            norm.eval().momentum = 0.1
+            spread = norm.running_var.sqrt()
+            norm.running_mean += (0.2 * spread * s.normal(*spread.shape)).to(spread.dtype)
+            norm.running_var *= s.uniform(*spread.shape, low=0.7, high=1.4).to(spread.dtype)
+            for buffer in (norm.running_mean, norm.running_var):
+                buffer.copy_(buffer.float())
+        if norms:  # what the attention of an evaluation sees has moved
             net(images)
-    for handle in handles:
-        handle.remove()

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from reference import models as ref
+from reference.fill import sharpening
 from reference.fixture import Fixture, Source, check_peak, yaml
 
 OPTIMISERS = {
@@ -41,7 +42,7 @@ def make_optimiser(kind, model):
 
 
 def fill(model, name):
-    """Random float32 values in every parameter; queries and keys large for peaked attention."""
+    """Random float32 values in every parameter."""
     s = Source(f"model {name}")
     for key, p in trained(model):
         if "norm" in key and key.endswith("weight"):
@@ -50,10 +51,8 @@ def fill(model, name):
             value = s.normal(*p.shape, std=0.5)
         elif key.endswith("weight"):
             value = s.normal(*p.shape, std=p[0].numel() ** -0.5)
-            if "qkv" in key:
-                value[:2 * p.shape[1]] *= 2.4
-        else:
-            value = s.normal(*p.shape)
+        else:  # the bias table does its part, so that scores stay small
+            value = s.normal(*p.shape, std=1.3 if "table" in key else 1.0)
         p.data = value.float().to(p.dtype)
 
 
@@ -143,15 +142,20 @@ def model_fixture(name, config, build, source, maps):
     """build makes the model that is the truth; the dense one must agree with it. maps: first part
     of the names of the blocks whose attention maps of image 0 are stored."""
     model, single, dense = build(config).double(), build(config), dense_model(config).double()
-    fill(model, config["family"] + str(config["image"]) + str(config["dim"]))
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    shared = {k: v for k, v in state.items() if k in dict(dense.named_parameters())}
-    if config.get("pos_embed") == "sincos":
-        dense.positions = dense.positions.float()
-    dense.load_state_dict(shared)
     s = Source(f"images {config['image']}")
     images = s.normal(4, config["image"], config["image"], 3, std=0.5)
     labels = s.integers(10, 4)
+    fill(model, config["family"] + str(config["image"]) + str(config["dim"]))
+    if config.get("pos_embed") == "sincos":
+        dense.positions = dense.positions.float()
+    dense.load_state_dict({k: v for k, v in model.state_dict().items()
+                           if k in dict(dense.named_parameters())})
+    # Small scores, because float32 has coarse steps at large ones; none so small that it hides.
+    with torch.no_grad(), sharpening(dense, floor=0.6):
+        dense(images)
+    shared = {k: v.clone() for k, v in dense.state_dict().items()}
+    model.load_state_dict(shared, strict=False)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
     f = Fixture(f"models/{name}", source=source, batch=4, model=yaml(config))
     for key, value in config.items():
         f.meta[key] = yaml(value)

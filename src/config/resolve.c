@@ -174,9 +174,12 @@ void vt_choice_defaults_write(int key, vt_text *text)
         const vt_yaml *map = parse_builtin(&l, "default", choice_defaults[i].yaml);
         const vt_yaml *keys = map ? vt_yaml_get(map, section) : NULL;
         const vt_yaml *value = keys ? vt_yaml_get(keys, vt_field_leaf(&vt_fields[key])) : NULL;
-        if (value)
-            vt_text_printf(text, "%s%s (%s: %s)", n++ ? ", " : "; default: ", value->text,
-                           choice_defaults[i].key, choice_defaults[i].word);
+        if (!value)
+            continue;
+        vt_text_printf(text, "%s%s", n++ ? ", " : "; default: ", value->text ? value->text : "[");
+        for (int j = 0; value->kind == VT_YAML_LIST && j < value->n; j++)
+            vt_text_printf(text, "%s%s", value->item[j]->text, j + 1 < value->n ? ", " : "]");
+        vt_text_printf(text, " (%s: %s)", choice_defaults[i].key, choice_defaults[i].word);
     }
     if (n == 0)
         vt_text_printf(text, "; no default but a preset's");
