@@ -31,7 +31,7 @@ H5_CPPFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(H5_PACKAGE
 H5_LIBS = -lhdf5_hl $(shell pkg-config --libs $(H5_PACKAGES))
 TEST_LIBS = -lcmocka
 
-parts := base config graph ops nn data train results cli
+parts := base config graph ops nn data train results report sweep cli
 lib_sources := $(filter-out src/cli/main.c,$(wildcard $(parts:%=src/%/*.c) kernels/*.c))
 kernel_sources := $(wildcard kernels/cpu/*.c)
 h5_sources := $(wildcard src/h5/*.c)
