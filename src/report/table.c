@@ -311,8 +311,8 @@ static json_t *make_row(const vt_table *table, int row)
             key.size = size;
             vt_text_printf(&key, "_%d", k);
         }
-        json_t *value = make_value(cell_at(table, row, i));
-        if (key.failed || !value || json_object_set_new(object, key.data, value) != 0) {
+        json_t *value = key.failed ? NULL : make_value(cell_at(table, row, i));
+        if (!value || json_object_set_new(object, key.data, value) != 0) {
             json_decref(object);
             object = NULL;
             break;
