@@ -17,7 +17,7 @@ done
 small=(--set train.epochs=1 --set train.batch=2 --set eval.batch=2 --set data.limit_train=4
     --set data.limit_test=2 --set schedule.warmup_epochs=0 --set attention.images=0 -q)
 
-for file in experiments/*.yaml experiments/quick/*.yaml; do
+for file in experiments/*.yaml experiments/trio/*.yaml experiments/quick/*.yaml; do
     name=${file#experiments/}
     name=${name%.yaml}
     run=${name//\//-}
