@@ -13,6 +13,7 @@
 #include "results/runinfo.h"
 #include "results/summary.h"
 #include "train/fingerprint.h"
+#include "train/tensorboard.h"
 #include "train/weights.h"
 
 #include <inttypes.h>
@@ -111,6 +112,7 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
     *run = (vt_run){.config = config,
                     .options = options,
                     .best_step = -1,
+                    .events = {.fd = -1},
                     .schedule = vt_schedule_start(config),
                     .started_s = vt_clock_s()};
     run->state.best_epoch = -1;
@@ -261,6 +263,14 @@ vt_status vt_run_check_weights(vt_run *run, vt_error *err)
                    "%s that are not finite; the last good weights are in %s/last.safetensors; try "
                    "a lower optim.lr, a warm-up or optim.clip_norm",
                    run->state.step, run->state.epoch + 1, param->name, run->dir.path);
+}
+
+vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err)
+{
+    vt_status status = vt_journal_put(run->journal, type, run->state.step, payload, size, err);
+    if (status == VT_OK)
+        vt_events_put(&run->events, type, run->state.step, payload, size);
+    return status;
 }
 
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
@@ -415,6 +425,19 @@ static vt_status open_folder(vt_run *run, vt_checkpoint_file **file, vt_error *e
     return status;
 }
 
+static vt_status open_events(vt_run *run, vt_error *err)
+{
+    vt_text graph = {0};
+    vt_status status = VT_OK;
+    if (!run->config->log_tensorboard)
+        return VT_OK;
+    status = vt_tensorboard_graph(run->config, &graph, err);
+    if (status == VT_OK)
+        vt_events_open(&run->events, run->dir.fd, &graph);
+    vt_text_release(&graph);
+    return status;
+}
+
 vt_status vt_run_open(vt_run *run, vt_error *err)
 {
     vt_phase before = vt_phase_enter(VT_PHASE_RECOVERY);
@@ -437,7 +460,7 @@ vt_status vt_run_open(vt_run *run, vt_error *err)
         status = put_runinfo(run, err);
     if (status == VT_OK && !resumed)
         status = vt_run_save(run, true, false, err);
-    return status;
+    return status == VT_OK ? open_events(run, err) : status;
 }
 
 static vt_summary_eval last_eval(const vt_history *h, int split, int64_t epoch)
@@ -531,6 +554,7 @@ vt_status vt_run_conclude(vt_run *run, vt_status result, vt_error *err)
 
 void vt_run_close(vt_run *run)
 {
+    vt_events_close(&run->events);
     vt_journal_close(run->journal);
     vt_rundir_close(&run->dir);
     vt_capturer_free(run->capturer);

@@ -3,6 +3,7 @@
 #define VT_TRAIN_RUN_H
 
 #include "data/data.h"
+#include "results/events.h"
 #include "results/history.h"
 #include "results/journal.h"
 #include "results/publish.h"
@@ -25,6 +26,7 @@ typedef struct vt_run {
     vt_evaluator evaluator;
     vt_capturer *capturer;
     vt_publisher publisher;
+    vt_events events; /* log.tensorboard */
     vt_progress progress;
 
     char exp_id[VT_SHA256_HEX_SIZE], run_id[VT_RUN_ID_SIZE], numerics[VT_SHA256_HEX_SIZE];
@@ -52,6 +54,8 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
 vt_status vt_run_open(vt_run *run, vt_error *err);
 /* VT_ERR_DIVERGED if a weight is not finite. */
 vt_status vt_run_check_weights(vt_run *run, vt_error *err);
+/* Puts a record into the journal, and its event into the live file if there is one. */
+vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err);
 /* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. Weights that
  * are not finite are VT_ERR_DIVERGED and change nothing. */
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err);

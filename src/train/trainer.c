@@ -129,7 +129,7 @@ static vt_status record_interval(vt_run *run, const struct loop *l, vt_error *er
                                     .grad_norm = l->norm};
     s->interval_images = 0;
     s->interval_loss = s->interval_top1 = 0;
-    return vt_journal_put(run->journal, VT_RECORD_TRAIN, s->step, &record, sizeof record, err);
+    return vt_run_put(run, VT_RECORD_TRAIN, &record, sizeof record, err);
 }
 
 static void show_progress(vt_run *run, const struct loop *l, double now)
@@ -207,8 +207,7 @@ static vt_status evaluate(vt_run *run, vt_part part, vt_error *err)
             "): the loss of the evaluation is not finite, although all weights are; try a "
             "lower optim.lr, a warm-up or optim.clip_norm",
             run->state.step, run->state.epoch);
-    return vt_journal_put(run->journal, VT_RECORD_EVAL, run->state.step, e->record, e->record_bytes,
-                          err);
+    return vt_run_put(run, VT_RECORD_EVAL, e->record, e->record_bytes, err);
 }
 
 /* Evaluates val and test, in this order, so that the evaluator holds the test part's logits. */
@@ -329,8 +328,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     }
     record.best_epoch = s->best_epoch;
     if (status == VT_OK)
-        status =
-            vt_journal_put(run->journal, VT_RECORD_EPOCH, s->step, &record, sizeof record, err);
+        status = vt_run_put(run, VT_RECORD_EPOCH, &record, sizeof record, err);
     if (status == VT_OK)
         status = capture(run, last, err);
     if (status == VT_OK)
