@@ -143,9 +143,9 @@ FORCE:
 program := $(if $(filter release,$(MODE)),./vitrine,$(BUILD)/vitrine)
 
 # Said before anything is built; a wrong name is answered by the program.
-ifneq ($(filter exp,$(MAKECMDGOALS)),)
+ifneq ($(filter exp bench,$(MAKECMDGOALS)),)
 ifeq ($(EXP),)
-$(error exp: say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
+$(error $(firstword $(filter exp bench,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
         experiments/base/%,$(wildcard experiments/*.yaml experiments/*/*.yaml))))
 endif
 endif
@@ -157,6 +157,10 @@ exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
+.PHONY: bench
+bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
+	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
 ##@ Documentation
 

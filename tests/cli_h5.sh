@@ -90,6 +90,9 @@ END
 /perf/epoch I64LE 2
 /perf/eval_images_per_s F64LE 2
 /perf/peak_rss_bytes F64LE 2
+/perf/publish_s F64LE 2
+/perf/record_s F64LE 2
+/perf/save_s F64LE 2
 /perf/step_s_max F64LE 2
 /perf/step_s_min F64LE 2
 /perf/step_s_p50 F64LE 2

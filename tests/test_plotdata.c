@@ -1,6 +1,6 @@
 #include "base/mem.h"
-#include "results/figure.h"
-#include "results/plotdata.h"
+#include "report/figure.h"
+#include "report/plotdata.h"
 #include "results/runs.h"
 #include "support/fault.h"
 #include "support/make_run.h"

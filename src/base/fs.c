@@ -132,6 +132,17 @@ vt_status vt_fs_open_dir(int dir_fd, const char *path, int *fd, vt_error *err)
                    "cannot open folder", errno);
 }
 
+vt_status vt_fs_open_parent(const char *path, int *fd, const char **name, vt_error *err)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    if (*name - path >= PATH_MAX)
+        return vt_fail(err, VT_ERR_NOINPUT, "a path of %zu characters is too long", strlen(path));
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(*name - path) : 1, slash ? path : ".");
+    return vt_fs_open_dir(AT_FDCWD, folder, fd, err);
+}
+
 /* Opens the folder `name`, made if missing; the entry is durable on return. Another process may
  * make or rename the folder at the same time, hence the loop. */
 static vt_status make_dir(int dir_fd, const char *name, int *fd, vt_error *err)
@@ -514,7 +525,13 @@ vt_status vt_fs_begin(vt_fs_writer *writer, int dir_fd, const char *name, int64_
                       vt_error *err)
 {
     char path[PATH_MAX];
-    VT_ASSERT(vt_fs_name_ok(name) && !writer->open);
+    VT_ASSERT(!writer->open);
+    if (!vt_fs_name_ok(name))
+        return vt_fail(
+            err, VT_ERR_CANTCREATE,
+            "'%.*s': a file's name may have 1 to %d of the characters A-Z a-z 0-9 . _ -, "
+            "a letter, digit or _ first",
+            VT_NAME_MAX, name, VT_NAME_MAX);
     *writer = (vt_fs_writer){.dir_fd = dir_fd, .fd = -1, .expected = size};
     snprintf(writer->name, sizeof writer->name, "%s", name);
     vt_fs_path(dir_fd, name, path);

@@ -45,6 +45,8 @@ bool vt_fs_keep_standard_streams(void);
 
 /* Opens a folder by a path that the user gave (links are followed). `dir_fd` may be AT_FDCWD. */
 vt_status vt_fs_open_dir(int dir_fd, const char *path, int *fd, vt_error *err);
+/* Opens the folder of a file's path that the user gave; *name is what follows it. */
+vt_status vt_fs_open_parent(const char *path, int *fd, const char **name, vt_error *err);
 /* Opens the folder at a relative path of accepted names ("a/b/c") below dir_fd, creating what is
  * missing; no part may be a link. What it creates is made durable. Returns VT_ERR_CANTCREATE. */
 vt_status vt_fs_make_dirs(int dir_fd, const char *path, int *fd, vt_error *err);

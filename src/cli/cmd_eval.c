@@ -128,19 +128,16 @@ static vt_status print_json(const vt_assessment *a, vt_error *err)
 
 static vt_status write_csv(const vt_assessment *a, const char *path, vt_error *err)
 {
-    char folder[PATH_MAX];
+    const char *name = NULL;
     vt_text text = {0};
     int fd = -1;
-    const char *slash = strrchr(path, '/');
     if (!a->confusion.count)
         return vt_fail(err, VT_ERR_DATA, "%s: no confusion matrix is kept for %" PRId64 " classes",
                        path, a->confusion.classes);
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
-             slash ? path : ".");
     vt_confusion_csv(&a->confusion, &text);
-    vt_status status = vt_fs_open_dir(AT_FDCWD, folder, &fd, err);
+    vt_status status = vt_fs_open_parent(path, &fd, &name, err);
     if (status == VT_OK)
-        status = vt_draw_publish(fd, slash ? slash + 1 : path, &text, err);
+        status = vt_draw_publish(fd, name, &text, err);
     vt_fs_close(&fd);
     vt_text_release(&text);
     return status;

@@ -1,7 +1,7 @@
 #include "base/log.h"
 #include "cli/cmd.h"
 #include "cli/options.h"
-#include "results/plot.h"
+#include "report/plot.h"
 
 enum { RUNS_MAX = VT_SETS_MAX };
 

@@ -13,7 +13,8 @@ double vt_stats_mean(const double *x, int n);
 /* Sample standard deviation (n - 1); NaN for n < 2. */
 double vt_stats_sd(const double *x, int n);
 
-/* Student's t with `df` > 0 (not necessarily whole) degrees of freedom. */
+/* Student's t with `df` > 0 (not necessarily whole) degrees of freedom, through the regularised
+ * incomplete beta function; NaN for other arguments. */
 double vt_student_cdf(double t, double df);
 /* The t with cdf(t) = p, 0 < p < 1. */
 double vt_student_quantile(double p, double df);
@@ -49,7 +50,10 @@ typedef struct vt_calibration_bin {
     int64_t n, right;
     double confidence; /* mean; NaN if empty */
 } vt_calibration_bin;
-/* Fills the bins and returns the expected calibration error. */
+/* The bin 0 .. bins-1 of one answer; its edges are the quotients b / bins. NaN is in the last. */
+int vt_calibration_bin_of(double confidence, int bins);
+/* Fills the bins and returns the expected calibration error, sum over bins of n_b / n times
+ * |share right - mean confidence| (Guo et al. 2017); 0 for n = 0. */
 double vt_stats_calibration(const double *confidence, const bool *right, int64_t n,
                             vt_calibration_bin *bin, int bins);
 

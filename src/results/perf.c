@@ -52,11 +52,11 @@ static bool parse(const char *line, size_t size, vt_perf *row)
 {
     json_t *root = json_loadb(line, size, 0, NULL);
     const json_t *value = json_object_get(root, "epoch");
-    bool good = json_is_integer(value);
+    bool good = json_is_integer(value) && json_object_get(root, "train_images");
     row->epoch = json_integer_value(value);
 #define X(name, units, long_name)                                                                  \
     value = json_object_get(root, #name);                                                          \
-    good = good && json_is_number(value);                                                          \
+    good = good && (!value || json_is_number(value));                                              \
     row->name = json_number_value(value);
     VT_PERF_LIST(X)
 #undef X

@@ -1,7 +1,9 @@
 /*
  * perf.jsonl: speed and memory of each epoch, one JSON object a line, appended by the process that
  * finished the epoch. No result depends on it and no digest covers it. An epoch that was resumed in
- * its middle tells of the steps of the last process.
+ * its middle tells of the steps of the last process. A line is written before its epoch's
+ * checkpoint and publication, so these are in the next line. What an older version did not note is
+ * 0.
  */
 #ifndef VT_RESULTS_PERF_H
 #define VT_RESULTS_PERF_H
@@ -22,6 +24,9 @@
     X(step_s_p90, "s", "time that 90 % of the training steps kept within")                         \
     X(step_s_p99, "s", "time that 99 % of the training steps kept within")                         \
     X(step_s_max, "s", "time of the longest training step")                                        \
+    X(record_s, "s", "time in the journal and its live copies since the line before")              \
+    X(save_s, "s", "time in checkpoints since the line before")                                    \
+    X(publish_s, "s", "time in starting publications since the line before")                       \
     X(peak_rss_bytes, "byte", "largest resident memory so far")
 
 typedef struct vt_perf {

@@ -199,8 +199,8 @@ vt_totals vt_engine_train_batch(vt_engine *engine, vt_slot *slot, uint32_t draw)
     engine->step.draw = draw;
     send_step(engine);
     clear_totals(engine);
-    vt_program_forward(slot->program, NULL, NULL);
-    vt_program_backward(slot->program, NULL, NULL);
+    vt_program_forward(slot->program, engine->watch, engine->watch_arg);
+    vt_program_backward(slot->program, engine->watch, engine->watch_arg);
     return read_totals(engine);
 }
 

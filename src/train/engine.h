@@ -31,6 +31,8 @@ typedef struct vt_engine {
     float *moment1, *moment2; /* device, n_trained each; NULL where the optimiser has none */
     double *norm_sum, *norm_scratch;
     vt_step step; /* host copy of memory.step */
+    vt_program_hook *watch; /* called after each call of a training pass; NULL: nobody watches */
+    void *watch_arg;
 } vt_engine;
 
 /* Start with {0}; add slots (repeated ones are ignored), then init. vt_engine_plan stops before

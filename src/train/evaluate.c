@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "report/stats.h"
 
 #include <math.h>
 #include <string.h>
@@ -68,8 +69,8 @@ int64_t vt_softmax(const float *logits, int64_t classes, double *probability_of_
     return best;
 }
 
-/* Fills pred, the confusion counts if they are kept, and the calibration error (Guo et al. 2017).
- */
+/* Fills pred, the confusion counts if they are kept, and the calibration error, which is that of
+ * vt_stats_calibration. */
 static void judge(vt_evaluator *e, int64_t n)
 {
     double confidence[VT_CALIBRATION_BINS] = {0}, gap = 0;
@@ -80,7 +81,7 @@ static void judge(vt_evaluator *e, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         double p;
         e->pred[i] = vt_softmax(e->logits + i * e->classes, e->classes, &p);
-        int bin = p < 1 ? (int)(p * VT_CALIBRATION_BINS) : VT_CALIBRATION_BINS - 1; /* NaN too */
+        int bin = vt_calibration_bin_of(p, VT_CALIBRATION_BINS);
         confidence[bin] += p;
         hits[bin] += e->pred[i] == e->label[i];
         if (confusion_bytes)

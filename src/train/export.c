@@ -113,7 +113,7 @@ static void say_differences(const vt_timm_recipe *timm)
 vt_status vt_export_safetensors(vt_trained *t, const char *path, char written[PATH_MAX],
                                 vt_error *err)
 {
-    char folder[PATH_MAX];
+    const char *name = NULL;
     vt_timm_recipe timm = {0};
     float *floats = NULL;
     int fd = -1;
@@ -121,9 +121,6 @@ vt_status vt_export_safetensors(vt_trained *t, const char *path, char written[PA
         snprintf(written, PATH_MAX, "%s", path);
     else
         snprintf(written, PATH_MAX, "%.*s/model.safetensors", PATH_MAX - 32, t->place.path);
-    const char *slash = strrchr(written, '/'), *name = slash ? slash + 1 : written;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - written) + 1 : 1,
-             slash ? written : ".");
     vt_status status = vt_engine_plan(&t->engine, t->config, err);
     if (status == VT_OK) {
         floats = vt_calloc((size_t)t->engine.params->n_floats, sizeof *floats);
@@ -132,7 +129,7 @@ vt_status vt_export_safetensors(vt_trained *t, const char *path, char written[PA
     }
     vt_timm_describe(&timm, t->config);
     if (status == VT_OK)
-        status = vt_fs_open_dir(AT_FDCWD, folder, &fd, err);
+        status = vt_fs_open_parent(written, &fd, &name, err);
     if (status == VT_OK)
         status = write_file(t, floats, &timm, fd, name, err);
     if (status == VT_OK)

@@ -34,17 +34,6 @@ struct probe {
     bool failed; /* no memory for a result */
 };
 
-/* The folder of a path that the user gave, and the name in it. */
-static vt_status open_folder(const char *path, int *fd, const char **name, vt_error *err)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    *name = slash ? slash + 1 : path;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
-             slash ? path : ".");
-    return vt_fs_open_dir(AT_FDCWD, folder, fd, err);
-}
-
 /* ---- the batch */
 
 static vt_status take_images(struct probe *p, vt_config *config, const vt_safetensors *file,
@@ -99,7 +88,7 @@ static vt_status read_batch(struct probe *p, vt_config *config, vt_error *err)
     vt_safetensors *file = NULL;
     const char *name;
     int fd = -1;
-    vt_status status = open_folder(p->options->images, &fd, &name, err);
+    vt_status status = vt_fs_open_parent(p->options->images, &fd, &name, err);
     if (status == VT_OK)
         status = vt_safetensors_open(&file, fd, name, NULL, err);
     if (status == VT_OK)
@@ -244,7 +233,7 @@ static vt_status write_results(struct probe *p, vt_error *err)
     const vt_safetensors_content content = {p->tensor, p->n, NULL, 0};
     const char *name;
     int fd = -1;
-    vt_status status = open_folder(p->options->out, &fd, &name, err);
+    vt_status status = vt_fs_open_parent(p->options->out, &fd, &name, err);
     if (status == VT_OK)
         status = vt_safetensors_write(fd, name, &content, NULL, err);
     vt_fs_close(&fd);

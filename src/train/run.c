@@ -269,13 +269,30 @@ vt_status vt_run_check_weights(vt_run *run, vt_error *err)
 
 vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err)
 {
+    double start = vt_clock_s();
     vt_status status = vt_journal_put(run->journal, type, run->state.step, payload, size, err);
     if (status == VT_OK)
         vt_events_put(&run->events, type, run->state.step, payload, size);
+    run->record_s += vt_clock_s() - start;
     return status;
 }
 
-vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
+vt_status vt_run_sync(vt_run *run, vt_error *err)
+{
+    double start = vt_clock_s();
+    vt_status status = vt_journal_sync(run->journal, err);
+    run->record_s += vt_clock_s() - start;
+    return status;
+}
+
+void vt_run_publish(vt_run *run, bool if_behind)
+{
+    double start = vt_clock_s();
+    vt_publisher_start(&run->publisher, run->dir.path, if_behind);
+    run->publish_s += vt_clock_s() - start;
+}
+
+static vt_status save(vt_run *run, bool scheduled, bool best, vt_error *err)
 {
     vt_params *params = run->engine.params;
     vt_safetensor moments[2];
@@ -318,6 +335,14 @@ vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
         status =
             vt_checkpoint_save(run->dir.fd, &checkpoint, &run->best_step, run->weights_sha256, err);
     vt_weights_release(&weights);
+    return status;
+}
+
+vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err)
+{
+    double start = vt_clock_s();
+    vt_status status = save(run, scheduled, best, err);
+    run->save_s += vt_clock_s() - start;
     return status;
 }
 

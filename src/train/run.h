@@ -28,6 +28,7 @@ typedef struct vt_run {
     vt_publisher publisher;
     vt_events events; /* log.tensorboard */
     vt_progress progress;
+    double record_s, save_s, publish_s; /* as in vt_perf: since the last line of perf.jsonl */
 
     char exp_id[VT_SHA256_HEX_SIZE], run_id[VT_RUN_ID_SIZE], numerics[VT_SHA256_HEX_SIZE];
     char data_digest[VT_SHA256_HEX_SIZE]; /* of the data, and of model.weights if given */
@@ -56,6 +57,10 @@ vt_status vt_run_open(vt_run *run, vt_error *err);
 vt_status vt_run_check_weights(vt_run *run, vt_error *err);
 /* Puts a record into the journal, and its event into the live file if there is one. */
 vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err);
+/* Makes the records durable. */
+vt_status vt_run_sync(vt_run *run, vt_error *err);
+/* Starts a publication of run.h5; vt_publisher_start says when it is not needed. */
+void vt_run_publish(vt_run *run, bool if_behind);
 /* Saves a checkpoint. `scheduled`: at a moment that an unbroken run would also choose. Weights that
  * are not finite are VT_ERR_DIVERGED and change nothing. */
 vt_status vt_run_save(vt_run *run, bool scheduled, bool best, vt_error *err);

@@ -252,11 +252,15 @@ static void note_perf(vt_run *run, const struct loop *l, double train_s, int64_t
                     .train_images_per_s = (double)l->epoch_images / train_s,
                     .eval_images_per_s = l->eval_s > 0 ? (double)eval_images / l->eval_s : 0,
                     .data_wait_share = l->data_s / train_s,
+                    .record_s = run->record_s,
+                    .save_s = run->save_s,
+                    .publish_s = run->publish_s,
                     .peak_rss_bytes = (double)vt_mem_peak_bytes()};
     if (l->n_steps == 0)
         return;
     vt_perf_steps(&perf, l->step_s, l->n_steps);
     vt_perf_append(run->dir.fd, &perf);
+    run->record_s = run->save_s = run->publish_s = 0;
 }
 
 /* Captures, and with the last epoch the logits of the whole test part. */
@@ -331,7 +335,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     if (status == VT_OK)
         status = capture(run, last, err);
     if (status == VT_OK)
-        status = vt_journal_sync(run->journal, err);
+        status = vt_run_sync(run, err);
     if (status != VT_OK)
         return status;
     print_epoch(run, &record, evaluated);
@@ -344,7 +348,7 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
     else if (stop_wanted(run))
         status = vt_run_save(run, false, best, err);
     if (status == VT_OK && !last)
-        vt_publisher_start(&run->publisher, run->dir.path, false);
+        vt_run_publish(run, false);
     if (status == VT_OK && !last && stop_wanted(run))
         status = vt_fail(err, VT_ERR_STOPPED, "stopped after epoch %" PRId64, s->epoch);
     return status;
@@ -397,7 +401,7 @@ static vt_status train(vt_run *run, struct loop *l, vt_error *err)
     for (int i = 0; i < VT_SHA256_SIZE; i++)
         done.weights_sha256[i] = run->weights_sha256[i];
     status = vt_journal_put(run->journal, VT_RECORD_DONE, s->step, &done, sizeof done, err);
-    return status == VT_OK ? vt_journal_sync(run->journal, err) : status;
+    return status == VT_OK ? vt_run_sync(run, err) : status;
 }
 
 static vt_status train_and_conclude(vt_run *run, vt_error *err)
@@ -413,7 +417,7 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     vt_status concluded = vt_run_conclude(run, status, &second);
     vt_publisher_wait(&run->publisher); /* it may have begun before the last records */
     if (concluded == VT_OK) {
-        vt_publisher_start(&run->publisher, run->dir.path, run->concluded);
+        vt_run_publish(run, run->concluded);
         vt_publisher_wait(&run->publisher);
     }
     vt_phase_enter(before);

@@ -308,17 +308,14 @@ static void summarise(const char *path, const vt_weights_report *r)
 vt_status vt_weights_start(const vt_params *params, const char *path, float *floats,
                            vt_weights_report *report, vt_error *err)
 {
-    char folder[PATH_MAX];
     uint8_t digest[VT_SHA256_SIZE];
     vt_safetensors *file = NULL;
     int fd = -1;
-    const char *slash = strrchr(path, '/');
+    const char *name = NULL;
     *report = (vt_weights_report){0};
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
-             slash ? path : ".");
-    vt_status status = vt_fs_open_dir(AT_FDCWD, folder, &fd, err);
+    vt_status status = vt_fs_open_parent(path, &fd, &name, err);
     if (status == VT_OK)
-        status = vt_safetensors_open(&file, fd, slash ? slash + 1 : path, digest, err);
+        status = vt_safetensors_open(&file, fd, name, digest, err);
     vt_fs_close(&fd);
     if (status != VT_OK)
         return status;

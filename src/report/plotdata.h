@@ -1,6 +1,6 @@
 /* What the figures show: a run's curves as a table, and where axes and labels go. */
-#ifndef VT_RESULTS_PLOTDATA_H
-#define VT_RESULTS_PLOTDATA_H
+#ifndef VT_REPORT_PLOTDATA_H
+#define VT_REPORT_PLOTDATA_H
 
 #include "base/status.h"
 #include "base/text.h"

@@ -1,4 +1,4 @@
-#include "results/figure.h"
+#include "report/figure.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -5,12 +5,12 @@
  * value axis, panels of a column their epochs. After FIGURE_COLUMNS_MAX runs the grid goes on below
  * in another block.
  */
-#ifndef VT_RESULTS_FIGURE_H
-#define VT_RESULTS_FIGURE_H
+#ifndef VT_REPORT_FIGURE_H
+#define VT_REPORT_FIGURE_H
 
 #include "base/status.h"
 #include "base/text.h"
-#include "results/plotdata.h"
+#include "report/plotdata.h"
 
 enum { VT_FIGURE_COLUMNS_MAX = 4 };
 

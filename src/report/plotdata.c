@@ -1,4 +1,4 @@
-#include "results/plotdata.h"
+#include "report/plotdata.h"
 
 #include "base/mem.h"
 

@@ -5,8 +5,8 @@
  * plots/style.gp and plots/panels.gp (see results/draw.h), so that anyone can restyle it:
  * `gnuplot NAME.gp` draws it again.
  */
-#ifndef VT_RESULTS_PLOT_H
-#define VT_RESULTS_PLOT_H
+#ifndef VT_REPORT_PLOT_H
+#define VT_REPORT_PLOT_H
 
 #include "results/draw.h"
 

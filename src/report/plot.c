@@ -1,9 +1,9 @@
-#include "results/plot.h"
+#include "report/plot.h"
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "results/figure.h"
+#include "report/figure.h"
 #include "results/gnuplot.h"
 #include "results/runs.h"
 
