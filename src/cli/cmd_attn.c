@@ -211,7 +211,7 @@ vt_status vt_cmd_attn(int argc, char **argv)
             "Draws where attention lies, over the images that the run captured\n"
             "(attention.images) or over pictures of yours: maps of each layer and head, their\n"
             "mean, and attention rollout, with windows and groups put back where their tokens\n"
-            "are. docs/attention.md has the formulas.",
+            "are. docs/attention.md has the formulas. " VT_RUN_HELP,
         .options = options,
         .min_arguments = 1,
         .max_arguments = 1};

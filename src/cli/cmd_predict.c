@@ -128,9 +128,10 @@ static vt_status print_list(struct predicting *p, vt_error *err)
     vt_text text = {0};
     json_t *list = p->list;
     p->list = NULL;
-    vt_status status = vt_json_print(
-        &text, json_pack("{s:o, s:o}", "weights", vt_trained_json(&p->trained), "images", list),
-        err);
+    vt_status status = vt_json_print(&text,
+                                     json_pack("{s:i, s:o, s:o}", "schema", 1, "weights",
+                                               vt_trained_json(&p->trained), "images", list),
+                                     err);
     if (status == VT_OK)
         fwrite(text.data, 1, text.size, stdout);
     vt_text_release(&text);
