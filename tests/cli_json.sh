@@ -41,6 +41,8 @@ check "predict, also a picture that is not there" prints predict predict "$run" 
 check "export" prints export export --to tfevents --out "$dir/board" --json "$run"
 check "export, curves" prints "export --to jsonl" export --to jsonl "$run" "$(folder none)"
 check "export, training records" prints "export --to jsonl --steps" export --to jsonl --steps "$run"
+check "compare" prints compare compare "$run" "$(folder none)" --json
+check "diff" prints diff diff "$run" "$(folder none)" --json
 check "summary.json" documented summary.json "$run/summary.json"
 check "summary.json of a run without epochs" documented summary.json "$(folder none)/summary.json"
 check "perf.jsonl" documented perf.jsonl "$run/perf.jsonl" --lines

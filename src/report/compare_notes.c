@@ -207,8 +207,13 @@ static const char *numerics_value(const vt_compare *compare, int row, const char
 static const char *commit_value(const vt_compare *compare, int row, const char *key,
                                 char buffer[64])
 {
+    const char *text = common_text(&compare->row[row], offsetof(vt_outcome, commit), buffer);
     (void)key;
-    return common_text(&compare->row[row], offsetof(vt_outcome, commit), buffer);
+    if (text == buffer && strlen(buffer) >= 40) {
+        const char *dirty = strchr(buffer, '-');
+        snprintf(buffer + 12, 64 - 12, "%s", dirty ? "-dirty" : "");
+    }
+    return text;
 }
 
 static const char *machine_value(const vt_compare *compare, int row, const char *key,

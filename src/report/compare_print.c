@@ -224,8 +224,7 @@ static void make_long(vt_table *table, const vt_compare *compare, const vt_compa
     char text[CELL_SIZE];
     vt_table_column(table, "exp", VT_LEFT);
     for (int row = 0; row < compare->n_rows; row++) {
-        snprintf(text, sizeof text, "%s %s", compare->row[row].mark,
-                 name_of(compare, columns, row));
+        snprintf(text, sizeof text, "%s %s", compare->row[row].mark, compare->row[row].label);
         vt_table_column(table, text, VT_LEFT);
     }
     for (int i = 0; i < columns->n; i++) {
