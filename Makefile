@@ -143,9 +143,9 @@ FORCE:
 program := $(if $(filter release,$(MODE)),./vitrine,$(BUILD)/vitrine)
 
 # Said before anything is built; a wrong name is answered by the program.
-ifneq ($(filter exp bench,$(MAKECMDGOALS)),)
+ifneq ($(filter exp bench sweep,$(MAKECMDGOALS)),)
 ifeq ($(EXP),)
-$(error $(firstword $(filter exp bench,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
+$(error $(firstword $(filter exp bench sweep,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
         experiments/base/%,$(wildcard experiments/*.yaml experiments/*/*.yaml))))
 endif
 endif
@@ -153,6 +153,11 @@ endif
 .PHONY: exp
 exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS="--threads 2"]
 	$(strip $(program) train $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: sweep
+sweep: all ## several settings and seeds: EXP=NAME [GRID="key=a,b ..."] [SEEDS=0..4] [SET=...] [ARGS="-j 2"]
+	$(strip $(program) sweep $(EXP) $(foreach g,$(GRID),--grid '$(g)') \
+	    $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]

@@ -120,6 +120,12 @@ vt_compare_difference vt_compare_difference_of(const vt_compare *compare, int ro
     const double nan = (double)NAN;
     vt_compare_difference result = {{nan, nan, nan, nan, nan, false}, nan, 0, VT_VERDICT_NONE};
     int room = r->n > ref->n ? r->n : ref->n;
+    if (row == compare->reference) {
+        result.d.value = 0;
+        result.ratio = 1;
+        result.verdict = VT_VERDICT_REFERENCE;
+        return result;
+    }
     double *a = vt_calloc((size_t)room, sizeof *a), *b = vt_calloc((size_t)room, sizeof *b);
     if (a && b) {
         bool unique = r->unique_seeds && ref->unique_seeds;
@@ -132,8 +138,7 @@ vt_compare_difference vt_compare_difference_of(const vt_compare *compare, int ro
             result.n_pairs = pairs;
             result.d = vt_stats_paired(a, b, pairs, compare->level);
         }
-        result.verdict =
-            row == compare->reference ? VT_VERDICT_REFERENCE : judge(&result.d, metric->better);
+        result.verdict = judge(&result.d, metric->better);
     }
     vt_free(a);
     vt_free(b);

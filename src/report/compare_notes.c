@@ -358,16 +358,14 @@ static void note_sampling(notes *to, bool *row)
     }
     if (isinf(least))
         return;
-    vt_text_printf(&text, "another set of as many images would move %s by %.2f", c->metric->name,
-                   100 * least);
+    vt_text_printf(&text, "test sampling: another set of as many images would move %s by %.2f",
+                   c->metric->name, 100 * least);
     if (most - least >= 0.00005)
         vt_text_printf(&text, " to %.2f", 100 * most);
     vt_text_printf(&text, " points (standard error)");
     if (n) {
         vt_text_printf(&text,
-                       "; two sets of images can differ by more (%.4g %%) than these do "
-                       "from the reference: ",
-                       100 * c->level);
+                       "; differences that two such sets can make (%.4g %%): ", 100 * c->level);
         vt_compare_name_rows(c, row, &text);
     }
     add_note(to, false, &text, row);
