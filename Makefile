@@ -159,6 +159,10 @@ sweep: all ## several settings and seeds: EXP=NAME [GRID="key=a,b ..."] [SEEDS=0
 	$(strip $(program) sweep $(EXP) $(foreach g,$(GRID),--grid '$(g)') \
 	    $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: verify
+verify: all ## train a finished run once more and compare every bit: RUN=ID [ARGS="--epochs 1"]
+	$(strip $(program) verify $(RUN) $(ARGS))
+
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))

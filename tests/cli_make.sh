@@ -30,7 +30,7 @@ says() {
     grep -qE -- "$1" "$tree/out"
 }
 
-unset MAKEFLAGS MFLAGS MAKELEVEL MODE
+unset MAKEFLAGS MFLAGS MAKELEVEL MODE TESTS
 cp -r Makefile scripts "$tree"
 cd "$tree" || exit 1
 mkdir -p src/base src/cli src/h5 tests plots experiments/base experiments/quick
