@@ -159,6 +159,10 @@ sweep: all ## several settings and seeds: EXP=NAME [GRID="key=a,b ..."] [SEEDS=0
 	$(strip $(program) sweep $(EXP) $(foreach g,$(GRID),--grid '$(g)') \
 	    $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: verify
+verify: all ## train a finished run once more and compare every bit: RUN=ID [ARGS="--epochs 1"]
+	$(strip $(program) verify $(RUN) $(ARGS))
+
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
@@ -194,16 +198,32 @@ format: ## bring the C sources into the format that lint asks for
 
 ##@ House keeping
 
+# The program writes these itself, from the tables that its --help prints.
+share := $(DESTDIR)$(PREFIX)/share
+$(BUILD)/share/vitrine.1: help_words := --man
+$(BUILD)/share/vitrine: help_words := --completion bash
+$(BUILD)/share/_vitrine: help_words := --completion zsh
+shared := vitrine.1 vitrine _vitrine
+$(shared:%=$(BUILD)/share/%): $(BUILD)/vitrine
+	@mkdir -p $(@D)
+	$(call say,help) $< help $(help_words) >$@
+
 .PHONY: install
-install: all ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
+install: all $(shared:%=$(BUILD)/share/%) ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(programs) $(DESTDIR)$(PREFIX)/bin
+	install -d $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions
+	install -m 644 $(BUILD)/share/vitrine.1 $(share)/man/man1
+	install -m 644 $(BUILD)/share/vitrine $(share)/bash-completion/completions
+	install -m 644 $(BUILD)/share/_vitrine $(share)/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/vitrine/plots
 	install -m 644 plots/*.gp $(DESTDIR)$(PREFIX)/share/vitrine/plots
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(programs)))
+	rm -f $(share)/man/man1/vitrine.1 $(share)/bash-completion/completions/vitrine \
+	    $(share)/zsh/site-functions/_vitrine
 	rm -rf $(DESTDIR)$(PREFIX)/share/vitrine
 
 .PHONY: clean
