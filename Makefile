@@ -172,6 +172,10 @@ export: all ## write runs for other programs: TO=csv|md|tfevents|... [RUN="a b"]
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: compare
+compare: all | $(filter exp,$(MAKECMDGOALS)) ## compare experiments over their seeds: [EXPS="a b c"] [ARGS="--md"]
+	$(strip $(program) compare $(EXPS) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
 ##@ Documentation
 
 .PHONY: docs

@@ -151,6 +151,7 @@ static void note_if_different(notes *to, bool unfair, const char *about, value_o
     }
     if (n_values > 6)
         vt_text_printf(&line, " and %d more", n_values - 6);
+    to->failed = to->failed || line.failed;
     if (n_values > 1) {
         add_note(to, unfair, &line, other);
         line = (vt_text){0};
