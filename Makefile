@@ -167,6 +167,11 @@ verify: all ## train a finished run once more and compare every bit: RUN=ID [ARG
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
+.PHONY: export
+export: all ## write runs for other programs: TO=csv|md|tfevents|... [RUN="a b"] [OUT=FILE] [ARGS=...]
+	$(strip $(program) export --to $(or $(TO),csv) $(or $(RUN),$(EXP),last) $(if $(OUT),--out $(OUT)) \
+	    $(ARGS))
+
 .PHONY: bench
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
