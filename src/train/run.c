@@ -36,6 +36,7 @@ vt_data_request vt_run_data_request(const vt_config *c)
         .coarse = c->data_labels == VT_LABELS_COARSE,
         .test_share = c->data_test_share,
         .max_bad = c->data_max_bad,
+        .keep_bytes = c->data_keep_mib ? c->data_keep_mib << 20 : -1,
     };
     if (c->data_name == VT_DATA_FOLDER)
         request.classes = c->model_classes;
