@@ -150,6 +150,8 @@ typedef struct vt_feed vt_feed;
 vt_status vt_feed_new(vt_feed **feed, const vt_data *data, vt_pool *pool, int threads,
                       int64_t batch, vt_error *err);
 void vt_feed_free(vt_feed *feed);
+/* Its own threads; 0 where nothing is decoded in the loop. */
+int vt_feed_threads(const vt_feed *feed);
 /* What follows is items (n), cut into batches of the feed's size (the last may be smaller); they
  * must stay until the last is handed out or a next beginning. */
 void vt_feed_begin(vt_feed *feed, vt_part part, bool augment, uint64_t seed, int64_t epoch,

@@ -249,6 +249,11 @@ void vt_feed_free(vt_feed *feed)
     vt_free(feed);
 }
 
+int vt_feed_threads(const vt_feed *feed)
+{
+    return feed->ahead ? vt_pool_threads(feed->ahead) - 1 : 0;
+}
+
 /* The next batch's items and buffers; with nothing left, of no items. */
 static void aim(vt_feed *feed)
 {

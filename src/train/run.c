@@ -178,6 +178,7 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
         .step = run->state.step,
         .last_sign_s = run->last_sign_s,
         .threads = device->threads,
+        .decode_threads = vt_feed_threads(run->evaluator.feed),
         .kernel_path = device->kernels,
         .cpu_features = device->kernels,
         .numerics_id = run->numerics,
