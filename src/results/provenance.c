@@ -173,12 +173,12 @@ static json_t *pack_host(const vt_provenance *p)
     long long memory = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
     if (gethostname(host, sizeof host - 1) != 0)
         snprintf(host, sizeof host, UNKNOWN);
-    return json_pack("{s:o, s:o, s:I, s:i, s:i, s:I, s:o, s:o}", "name",
-                     vt_json_text(host, UNKNOWN), "cpu", cpu_model(), "cores",
-                     (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity, "threads",
-                     p->threads, "memory_bytes", (json_int_t)memory, "kernel",
-                     vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
-                     vt_json_text(named ? name.machine : NULL, UNKNOWN));
+    return json_pack(
+        "{s:o, s:o, s:I, s:i, s:i, s:i, s:I, s:o, s:o}", "name", vt_json_text(host, UNKNOWN), "cpu",
+        cpu_model(), "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity,
+        "threads", p->threads, "decode_threads", p->decode_threads, "memory_bytes",
+        (json_int_t)memory, "kernel", vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
+        vt_json_text(named ? name.machine : NULL, UNKNOWN));
 }
 
 static json_t *pack_hex(const uint8_t sha256[VT_SHA256_SIZE])
