@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -117,4 +118,48 @@ bool vt_glob(const char *pattern, const char *text)
     while (*pattern == '*')
         pattern++;
     return *pattern == '\0';
+}
+
+/* Bytes of the UTF-8 character at s, 0 if it is none; *code is its number. */
+static size_t decode(const unsigned char *s, uint32_t *code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = s[0] < 0x80           ? 1
+               : (s[0] >> 5) == 0x06 ? 2
+               : (s[0] >> 4) == 0x0e ? 3
+               : (s[0] >> 3) == 0x1e ? 4
+                                     : 0;
+    *code = n == 1 ? s[0] : n ? s[0] & (0x7fu >> n) : 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        *code = *code << 6 | (s[i] & 0x3f);
+    }
+    bool surrogate = *code >= 0xd800 && *code < 0xe000;
+    return n && *code >= least[n] && *code <= 0x10ffff && !surrogate ? n : 0;
+}
+
+static bool is_shown(uint32_t code)
+{
+    return code >= 0x20 && !(code >= 0x7f && code < 0xa0) && !(code >= 0x2028 && code <= 0x202e) &&
+           !(code >= 0x2066 && code <= 0x2069) && code != 0x200e && code != 0x200f &&
+           code != 0x61c && code != 0xfeff;
+}
+
+void vt_text_show(char *to, size_t size, const char *text)
+{
+    size_t at = 0;
+    for (const unsigned char *s = (const unsigned char *)(text ? text : ""); *s && size;) {
+        uint32_t code;
+        size_t n = decode(s, &code);
+        bool shown = n && is_shown(code);
+        size_t bytes = shown ? n : 1;
+        if (at + bytes >= size)
+            break;
+        memcpy(to + at, shown ? (const char *)s : "?", bytes);
+        at += bytes;
+        s += n ? n : 1;
+    }
+    if (size)
+        to[at] = '\0';
 }

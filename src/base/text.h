@@ -24,4 +24,9 @@ const char *vt_suggest(const char *word, const char *const *names, int n_names);
 /* True if `text` matches `pattern`, where `*` stands for any characters and `?` for one. */
 bool vt_glob(const char *pattern, const char *text);
 
+/* Copies other people's text for showing on one line: control characters (C0, DEL, C1, U+2028/9,
+ * those that change the direction of writing) and bytes that are no UTF-8 become '?'; cut before a
+ * character that does not fit. NULL is "". */
+void vt_text_show(char *to, size_t size, const char *text);
+
 #endif

@@ -78,8 +78,19 @@ typedef struct vt_outcome_list {
     int n;
 } vt_outcome_list;
 
-/* All runs below `results`, ordered as vt_runs_list does; or those that the words mean (each one
- * run, or with `seeds` an experiment's newest run of every seed, results/runs.h). */
+/* Finds RUN by what vt_runs_find knows, and besides
+ *
+ *   EXP@seed=3           the newest run of the experiment with this seed
+ *   EXP@best:test.top1   its complete run with the best value of a metric below (of equal ones the
+ *                        newest; of costs the smallest)
+ *
+ * Errors as of vt_runs_find; VT_ERR_USAGE for an unknown metric or a selector of another form. */
+vt_status vt_outcomes_find(vt_run_place *place, const char *results, const char *word,
+                           vt_error *err);
+
+/* All runs below `results` in the order of vt_runs_list; or those that the words mean. Each is one
+ * run, but with `seeds` a word that names an experiment is the newest run of every seed of each of
+ * its variants (exp_id): variants newest first, their seeds ascending, broken folders left out. */
 vt_status vt_outcomes_read(vt_outcome_list *list, const char *results, const char *const *words,
                            int n_words, bool seeds, vt_error *err);
 void vt_outcomes_release(vt_outcome_list *list);

@@ -200,6 +200,63 @@ vt_status vt_journal_read(int dir_fd, vt_journal_visit *visit, void *arg,
     return status;
 }
 
+static vt_status peek_first(struct walk *walk, int fd, const char *path, int64_t size,
+                            vt_error *err)
+{
+    enum { FIRST_CAP = 8 << 20, TRY = 1 << 14 };
+    size_t room = size < TRY ? (size_t)size : TRY, got = 0, whole = 0;
+    uint8_t *bytes = vt_calloc(room + 1, 1);
+    vt_status status = bytes ? vt_fs_read_at(fd, path, 0, bytes, room, &got, err)
+                             : vt_fail(err, VT_ERR_NOMEM, "%s: no memory", path);
+    if (status != VT_OK)
+        goto done;
+    if (got >= MAGIC_SIZE && memcmp(bytes, magic, MAGIC_SIZE) == 0)
+        whole = frame_size(bytes + MAGIC_SIZE, (size_t)size - MAGIC_SIZE);
+    if (whole && whole <= FIRST_CAP && MAGIC_SIZE + whole > got) {
+        uint8_t *larger = vt_realloc(bytes, MAGIC_SIZE + whole, 1);
+        bytes = larger ? larger : bytes;
+        status = larger ? vt_fs_read_at(fd, path, 0, bytes, MAGIC_SIZE + whole, &got, err)
+                        : vt_fail(err, VT_ERR_NOMEM, "%s: no memory", path);
+        if (status != VT_OK)
+            goto done;
+    }
+    if (whole && whole <= FIRST_CAP && MAGIC_SIZE + whole <= got &&
+        crc_holds(bytes + MAGIC_SIZE, whole))
+        status = show(walk, bytes + MAGIC_SIZE, err);
+    else
+        status = vt_fail(err, VT_ERR_DATA, "%s: it does not begin as a journal does", path);
+done:
+    vt_free(bytes);
+    return status;
+}
+
+vt_status vt_journal_peek(int dir_fd, vt_journal_visit *visit, void *arg, bool *done,
+                          vt_record_checkpoint *last, uint8_t hash[VT_SHA256_SIZE], vt_error *err)
+{
+    enum { LAST_SIZE = HEAD_SIZE + sizeof *last + TAIL_SIZE };
+    struct walk walk = {.visit = visit, .arg = arg};
+    char path[PATH_MAX];
+    uint8_t end[LAST_SIZE];
+    int64_t size = 0;
+    size_t got = 0;
+    int fd = -1;
+    *done = false;
+    vt_fs_path(dir_fd, FILE_NAME, path);
+    vt_status status = vt_fs_open_read(dir_fd, FILE_NAME, &fd, &size, err);
+    if (status == VT_OK)
+        status = peek_first(&walk, fd, path, size, err);
+    if (status == VT_OK && size >= MAGIC_SIZE + LAST_SIZE)
+        status = vt_fs_read_at(fd, path, size - LAST_SIZE, end, LAST_SIZE, &got, err);
+    if (status == VT_OK && got == LAST_SIZE && frame_size(end, LAST_SIZE) == LAST_SIZE &&
+        get_le(end + 4, 4) == VT_RECORD_DONE && crc_holds(end, LAST_SIZE)) {
+        memcpy(last, end + HEAD_SIZE, sizeof *last);
+        memcpy(hash, end + LAST_SIZE - VT_SHA256_SIZE, VT_SHA256_SIZE);
+        *done = true;
+    }
+    vt_fs_close(&fd);
+    return status;
+}
+
 static vt_status reserve(vt_journal *journal, size_t size, vt_error *err)
 {
     if (size <= journal->capacity)

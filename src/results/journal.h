@@ -23,6 +23,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -107,5 +108,12 @@ void vt_journal_close(vt_journal *journal);
 typedef vt_status vt_journal_visit(void *arg, const vt_record *record, vt_error *err);
 vt_status vt_journal_read(int dir_fd, vt_journal_visit *visit, void *arg,
                           uint8_t hash[VT_SHA256_SIZE], vt_error *err);
+
+/* The two ends of a journal, for lists of many runs: calls `visit` for the first record, and says
+ * whether the last one is VT_RECORD_DONE (copied to *last, its running hash to `hash`). What lies
+ * between is not looked at. VT_ERR_NOINPUT: no file; VT_ERR_DATA: no journal, or no good first
+ * record of at most 8 MiB. */
+vt_status vt_journal_peek(int dir_fd, vt_journal_visit *visit, void *arg, bool *done,
+                          vt_record_checkpoint *last, uint8_t hash[VT_SHA256_SIZE], vt_error *err);
 
 #endif

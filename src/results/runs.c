@@ -1,5 +1,6 @@
 #include "results/runs.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -31,14 +32,45 @@ static bool find_journal(int dir_fd, const char *path, struct timespec *changed)
     return true;
 }
 
+/* Is there a folder that is, or should be, a run's? Then when it was written to last. */
+static bool find_run(int dir_fd, const char *folder, struct timespec *changed)
+{
+    static const char *const files[] = {"journal", "config.yaml", "provenance.json"};
+    char name[PATH_MAX];
+    struct stat found;
+    if (fstatat(dir_fd, folder, &found, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(found.st_mode))
+        return false;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(name, sizeof name, "%s/%s", folder, files[i]);
+        if (fstatat(dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0) {
+            *changed = found.st_mtim;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A name that no run has, and that must not reach a terminal as it is. */
+static void refuse_name(const struct walk *walk, const char *name)
+{
+    char shown[128];
+    vt_text_show(shown, sizeof shown, name);
+    if (*name != '.')
+        vt_log_write(VT_LOG_WARNING, "%s/%s: left out: no run has such a name", walk->results,
+                     shown);
+}
+
 static void add_run(void *arg, const char *name)
 {
     struct walk *walk = arg;
     vt_run_list *list = walk->list;
     struct timespec changed;
-    if (!vt_fs_name_ok(name) || strstr(name, ".old-") ||
-        !find_journal(walk->exp_fd, name, &changed))
+    if (strstr(name, ".old-") || !find_run(walk->exp_fd, name, &changed))
         return;
+    if (!vt_fs_name_ok(name)) {
+        refuse_name(walk, name);
+        return;
+    }
     if ((list->n & (list->n - 1)) == 0) {
         vt_run_place *grown =
             vt_realloc(list->run, list->n ? 2 * (size_t)list->n : 1, sizeof *grown);
@@ -57,8 +89,10 @@ static void add_run(void *arg, const char *name)
 static void add_experiment(void *arg, const char *name)
 {
     struct walk *walk = arg;
-    if (!vt_fs_name_ok(name))
+    if (!vt_fs_name_ok(name)) {
+        refuse_name(walk, name);
         return;
+    }
     walk->exp_fd = openat(walk->results_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (walk->exp_fd < 0)
         return;
@@ -114,6 +148,24 @@ void vt_runs_keep_newest(vt_run_list *list)
     list->n = n;
 }
 
+static void name_folder(char folder[VT_NAME_MAX + 1], const char *exp)
+{
+    snprintf(folder, VT_NAME_MAX + 1, "%s", exp);
+    for (char *c = folder; *c; c++)
+        *c = *c == '/' ? '-' : *c;
+}
+
+void vt_runs_keep_experiment(vt_run_list *list, const char *exp)
+{
+    char folder[VT_NAME_MAX + 1];
+    int n = 0;
+    name_folder(folder, exp);
+    for (int i = 0; i < list->n; i++)
+        if (strcmp(list->run[i].exp, folder) == 0)
+            list->run[n++] = list->run[i];
+    list->n = n;
+}
+
 static vt_status fail_unknown(const vt_run_list *list, const char *results, const char *word,
                               vt_error *err)
 {
@@ -136,9 +188,7 @@ static vt_status fail_unknown(const vt_run_list *list, const char *results, cons
 static int find_experiment(const vt_run_list *list, const char *word)
 {
     char folder[VT_NAME_MAX + 1];
-    snprintf(folder, sizeof folder, "%s", word);
-    for (char *c = folder; *c; c++)
-        *c = *c == '/' ? '-' : *c;
+    name_folder(folder, word);
     for (int i = 0; i < list->n; i++)
         if (strcmp(list->run[i].exp, folder) == 0)
             return i; /* the newest comes first */

@@ -25,12 +25,12 @@ static void put_run(vt_journal *journal, const vt_made_run *what)
     for (int i = 0; i < what->classes; i++)
         classes[i] = names[i % 4];
     const vt_runinfo info = {.exp_name = "made",
-                             .exp_id = "aa",
+                             .exp_id = what->seeded ? what->exp_id : "aa",
                              .run_id = "0123456789ab",
                              .data_digest = "dd",
                              .numerics = "ee",
                              .select = "last",
-                             .seed = UINT64_MAX,
+                             .seed = what->seeded ? what->seed : UINT64_MAX,
                              .class_names = classes,
                              .n_classes = what->classes,
                              .epochs = what->epochs,

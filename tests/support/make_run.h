@@ -46,6 +46,9 @@ typedef struct vt_made_run {
     bool logits; /* captures/final-test.safetensors of 5 images */
     bool done;
     vt_flaw flaw;
+    bool seeded; /* seed and exp_id below; else 2^64-1 and "aa" */
+    uint64_t seed;
+    const char *exp_id;
 } vt_made_run;
 
 /* Fills the (empty) folder; a failure ends the test. The numbers:
