@@ -158,6 +158,15 @@ exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
+.PHONY: regress
+regress: all ## check against the baselines: [EXP="name ..."] [ARGS="--no-run"]
+	$(strip $(program) regress $(EXP) $(ARGS))
+
+.PHONY: baseline
+baseline: all ## accept runs as the baseline: EXP=NAME or RUN=ID, REASON="why" [ARGS=...]; alone: show
+	$(if $(EXP)$(RUN),$(strip $(program) baseline accept $(or $(RUN),$(EXP)) --reason '$(REASON)' \
+	    $(ARGS)),$(strip $(program) baseline show $(ARGS)))
+
 .PHONY: bench
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))

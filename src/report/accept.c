@@ -76,10 +76,11 @@ static vt_status read_origin(struct origin *origin, const vt_outcome *run, vt_er
             origin->set[origin->n_set++] = set;
     }
     if (!origin->exp)
-        return vt_fail(err, VT_ERR_DATA,
-                       "%s/provenance.json does not tell which experiment was trained: train it with "
-                       "'vitrine train EXP' first",
-                       run->place.path);
+        return vt_fail(
+            err, VT_ERR_DATA,
+            "%s/provenance.json does not tell which experiment was trained: train it with "
+            "'vitrine train EXP' first",
+            run->place.path);
     return VT_OK;
 }
 
@@ -134,13 +135,13 @@ static json_t *pack_metrics(const vt_outcome *run)
 
 static json_t *pack_run(const vt_outcome *run)
 {
-    return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:{s:s, s:s, s:s}, s:o}", "seed",
+    return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:{s:s, s:s, s:s, s:s}, s:o}", "seed",
                      (json_int_t)run->seed, "run_id", run->run_id, "commit",
                      vt_json_text(run->commit, "unknown"), "machine",
                      vt_json_text(run->machine, "unknown"), "images_per_s",
                      vt_json_real(run->images_per_s), "wall_s", vt_json_real(run->wall_s),
-                     "digests", "metrics", run->metrics_sha256, "weights", run->weights_sha256,
-                     "numerics", run->numerics, "metrics", pack_metrics(run));
+                     "digests", "data", run->data_digest, "metrics", run->metrics_sha256, "weights",
+                     run->weights_sha256, "numerics", run->numerics, "metrics", pack_metrics(run));
 }
 
 static json_t *pack_acceptance(const vt_baseline_request *request)
@@ -160,9 +161,8 @@ static json_t *pack_acceptance(const vt_baseline_request *request)
             runs = NULL;
         }
     }
-    return json_pack("{s:s, s:s, s:o, s:o}", "exp_id", request->run[0].exp_id, "data_digest",
-                     request->run[0].data_digest, "reason", vt_json_text(request->reason, ""),
-                     "runs", runs);
+    return json_pack("{s:s, s:o, s:o}", "exp_id", request->run[0].exp_id, "reason",
+                     vt_json_text(request->reason, ""), "runs", runs);
 }
 
 static json_t *pack_thresholds(const vt_baseline *old, const vt_baseline_request *request)
@@ -200,13 +200,11 @@ static vt_status check_runs(const vt_baseline_request *request, vt_error *err)
             return vt_fail(err, VT_ERR_DATA, "%s is not complete: %s", run->place.path,
                            run->state == VT_RUN_BROKEN ? run->problem
                                                        : vt_run_state_word(run->state));
-        if (strcmp(run->exp_id, first->exp_id) != 0 ||
-            strcmp(run->data_digest, first->data_digest) != 0)
+        if (strcmp(run->exp_id, first->exp_id) != 0)
             return vt_fail(err, VT_ERR_USAGE,
-                           "%s and %s differ in their %s: the runs of a baseline differ in the seed "
-                           "alone",
-                           first->place.path, run->place.path,
-                           strcmp(run->exp_id, first->exp_id) != 0 ? "configuration" : "data");
+                           "%s and %s differ in their configuration: the runs of a baseline differ "
+                           "in the seed alone",
+                           first->place.path, run->place.path);
         if (run->seed > INT64_MAX)
             return vt_fail(err, VT_ERR_USAGE, "%s: a baseline's seeds are below 2^63",
                            run->place.path);
@@ -215,6 +213,21 @@ static vt_status check_runs(const vt_baseline_request *request, vt_error *err)
                 return vt_fail(err, VT_ERR_USAGE, "%s and %s have the same seed",
                                request->run[k].place.path, run->place.path);
     }
+    return VT_OK;
+}
+
+/* Built-in data, and splits that are drawn, are a function of the seed; other data are the same. */
+static vt_status check_data(const vt_config *config, const vt_baseline_request *request,
+                            vt_error *err)
+{
+    const vt_outcome *first = &request->run[0];
+    if (config->data_name == VT_DATA_SHAPES || config->data_name == VT_DATA_FOLDER ||
+        config->data_val > 0)
+        return VT_OK;
+    for (int i = 1; i < request->n_runs; i++)
+        if (strcmp(request->run[i].data_digest, first->data_digest) != 0)
+            return vt_fail(err, VT_ERR_USAGE, "%s and %s were trained on different data",
+                           first->place.path, request->run[i].place.path);
     return VT_OK;
 }
 
@@ -263,6 +276,8 @@ vt_status vt_baseline_make(json_t **root, const vt_baseline *old,
     if (status == VT_OK)
         status = check_identity(config, &request->run[0], err);
     if (status == VT_OK)
+        status = check_data(config, request, err);
+    if (status == VT_OK)
         status = check_metrics(thresholds = pack_thresholds(old, request), request, err);
     if (status != VT_OK)
         goto out;
@@ -274,9 +289,9 @@ vt_status vt_baseline_make(json_t **root, const vt_baseline *old,
     for (int i = 0; good && i < origin.n_set; i++)
         good = json_array_append_new(set, vt_json_text(origin.set[i], "")) == 0;
     if (good)
-        *root = json_pack("{s:i, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "name",
-                          request->name, "experiment", vt_json_text(origin.exp, ""), "set", set,
-                          "config", settings, "thresholds", thresholds, "accepted", accepted);
+        *root = json_pack("{s:i, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "name", request->name,
+                          "experiment", vt_json_text(origin.exp, ""), "set", set, "config",
+                          settings, "thresholds", thresholds, "accepted", accepted);
     if (!*root)
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the baseline %s", request->name);
 out:

@@ -57,11 +57,30 @@ const vt_acceptance *vt_baseline_current(const vt_baseline *b)
     return &b->accepted[b->n_accepted - 1];
 }
 
+bool vt_acceptance_same_data(const vt_acceptance *a, const vt_baseline_run *run)
+{
+    bool one = true;
+    for (int i = 0; i < a->n_runs; i++) {
+        if (a->run[i].seed == run->seed)
+            return strcmp(a->run[i].data_digest, run->data_digest) == 0;
+        one = one && strcmp(a->run[i].data_digest, a->run[0].data_digest) == 0;
+    }
+    /* Of one run it is not known whether its data depend on the seed. */
+    return !one || a->n_runs == 1 || strcmp(a->run[0].data_digest, run->data_digest) == 0;
+}
+
+static bool goes_with(const vt_acceptance *first, const vt_acceptance *current)
+{
+    bool same = strcmp(first->exp_id, current->exp_id) == 0;
+    for (int i = 0; same && i < current->n_runs; i++)
+        same = vt_acceptance_same_data(first, &current->run[i]);
+    return same;
+}
+
 const vt_acceptance *vt_baseline_oldest(const vt_baseline *b)
 {
     const vt_acceptance *current = vt_baseline_current(b), *first = b->accepted;
-    while (strcmp(first->exp_id, current->exp_id) != 0 ||
-           strcmp(first->data_digest, current->data_digest) != 0)
+    while (first != current && !goes_with(first, current))
         first++;
     return first;
 }
@@ -133,7 +152,7 @@ static void read_run(struct reader *r, const json_t *row, const vt_acceptance *a
         complain(r, "seed", "a seed");
     *run = (vt_baseline_run){.seed = (uint64_t)json_integer_value(seed),
                              .exp_id = a->exp_id,
-                             .data_digest = a->data_digest,
+                             .data_digest = get_hex(r, digests, "data"),
                              .run_id = get_hex(r, row, "run_id"),
                              .commit = get_text(r, row, "commit"),
                              .machine = get_text(r, row, "machine"),
@@ -150,7 +169,6 @@ static void read_acceptance(struct reader *r, const json_t *row, vt_acceptance *
 {
     json_t *runs = get_list(r, row, "runs", 1, VT_BASELINE_RUNS_MAX);
     *a = (vt_acceptance){.exp_id = get_hex(r, row, "exp_id"),
-                         .data_digest = get_hex(r, row, "data_digest"),
                          .reason = get_text(r, row, "reason"),
                          .run = take(r, json_array_size(runs), sizeof *a->run)};
     for (size_t i = 0; r->status == VT_OK && i < json_array_size(runs); i++) {
@@ -246,9 +264,10 @@ static vt_status check_name(const char *name, vt_error *err)
 {
     if (vt_fs_name_ok(name) && strlen(name) + strlen(extension) <= VT_NAME_MAX)
         return VT_OK;
-    return vt_fail(err, VT_ERR_USAGE,
-                   "a baseline's name has letters, digits, '.', '_' and '-', and begins with none of "
-                   "the last two");
+    return vt_fail(
+        err, VT_ERR_USAGE,
+        "a baseline's name has letters, digits, '.', '_' and '-', and begins with none of "
+        "the last two");
 }
 
 static vt_status open_folder(const char *results, int *fd, vt_error *err)
@@ -268,9 +287,9 @@ static vt_status fail_missing(const char *results, const char *name, vt_error *e
         list[i] = names.name[i];
     if (list)
         near = vt_suggest(name, list, names.n);
-    vt_status status = vt_fail(
-        err, VT_ERR_NOINPUT, "no baseline '%s' in %s/" VT_BASELINE_FOLDER "%s%s%s", name, results,
-        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    vt_status status =
+        vt_fail(err, VT_ERR_NOINPUT, "no baseline '%s' in %s/" VT_BASELINE_FOLDER "%s%s%s", name,
+                results, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     vt_free(list);
     vt_baseline_names_release(&names);
     return status;
@@ -322,8 +341,8 @@ static void add_name(void *arg, const char *file)
     if (!vt_fs_name_ok(file) || size <= tail || strcmp(file + size - tail, extension) != 0)
         return;
     if ((names->n & (names->n - 1)) == 0) {
-        void *grown = vt_realloc(names->name, names->n ? 2 * (size_t)names->n : 1,
-                                 sizeof *names->name);
+        void *grown =
+            vt_realloc(names->name, names->n ? 2 * (size_t)names->n : 1, sizeof *names->name);
         walk->failed |= !grown;
         if (!grown)
             return;
@@ -396,8 +415,7 @@ int vt_baseline_differences(const vt_baseline *b, const vt_config *config, vt_te
             k++;
         if (k < vt_config_field_count())
             continue;
-        vt_text_printf(lines, "%s: %s -> (no such key)\n", b->setting[i].key,
-                       b->setting[i].value);
+        vt_text_printf(lines, "%s: %s -> (no such key)\n", b->setting[i].key, b->setting[i].value);
         n++;
     }
     return n;

@@ -11,9 +11,9 @@
  *   thresholds    {"level", "speed_factor", "floors": {metric: floor}}: which metrics can fail, the
  *                 chance of a false alarm of all together, and how much worse is never an alarm
  *   accepted      acceptances, oldest first; the last one is in force. Each {"exp_id",
- *                 "data_digest", "reason", "runs": [{"seed", "run_id", "commit", "machine",
- *                 "images_per_s", "wall_s", "digests": {"metrics", "weights", "numerics"},
- *                 "metrics": {name: value}}]}, seeds ascending
+ *                 "reason", "runs": [{"seed", "run_id", "commit", "machine", "images_per_s",
+ * "wall_s", "digests": {"data", "metrics", "weights", "numerics"}, "metrics": {name: value}}]},
+ * seeds ascending
  */
 #ifndef VT_REPORT_BASELINE_H
 #define VT_REPORT_BASELINE_H
@@ -44,7 +44,7 @@ vt_baseline_run vt_baseline_run_of(const vt_outcome *outcome);
 double vt_baseline_value(const vt_baseline_run *run, const vt_metric *metric);
 
 typedef struct vt_acceptance {
-    const char *exp_id, *data_digest, *reason;
+    const char *exp_id, *reason;
     vt_baseline_run *run; /* at least one, seeds ascending */
     int n_runs;
 } vt_acceptance;
@@ -77,6 +77,10 @@ typedef struct vt_baseline {
 vt_status vt_baseline_read(vt_baseline *baseline, const char *results, const char *name,
                            vt_error *err);
 void vt_baseline_release(vt_baseline *baseline);
+/* Are the data of a run those of an acceptance? The run of the same seed says so; a seed that it
+ * does not have, only if all its runs have the same data (built-in data and splits may depend on
+ * the seed). */
+bool vt_acceptance_same_data(const vt_acceptance *acceptance, const vt_baseline_run *run);
 /* The acceptance in force; and the oldest of the same experiment id and data (it may be the same
  * one). */
 const vt_acceptance *vt_baseline_current(const vt_baseline *baseline);
@@ -97,9 +101,9 @@ int vt_baseline_differences(const vt_baseline *baseline, const vt_config *config
 /* What a new acceptance is made of. */
 typedef struct vt_baseline_request {
     const char *name, *reason;
-    const vt_outcome *run; /* complete, of one experiment id and data, seeds distinct */
+    const vt_outcome *run; /* complete, of one experiment id, seeds distinct */
     int n_runs;
-    double level;                         /* 0: as before, or VT_BASELINE_LEVEL */
+    double level;                        /* 0: as before, or VT_BASELINE_LEVEL */
     vt_gate gate[VT_BASELINE_GATES_MAX]; /* none: as before, or test.top1 and test.loss */
     int n_gates;
 } vt_baseline_request;

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *vt_verdict_word(vt_verdict verdict)
+const char *vt_finding_word(vt_finding verdict)
 {
     static const char *const words[] = {
 #define X(name, word, help) word,
-        VT_VERDICT_LIST(X)
+        VT_FINDING_LIST(X)
 #undef X
     };
     return words[verdict];
@@ -43,35 +43,29 @@ static vt_judged_metric compare(const vt_gate *gate, const struct sample *base,
                           .sd = vt_stats_sd(base->x, base->n),
                           .value = vt_stats_mean(now->x, now->n),
                           .value_sd = vt_stats_sd(now->x, now->n),
-                          .verdict = VT_VERDICT_NOT_COMPARABLE};
-    double half = (double)NAN;
-    if (now->n == 1) {
-        vt_bounds bounds = vt_stats_prediction(base->x, base->n, 1 - 2 * a);
-        half = (bounds.high - bounds.low) / 2;
-    } else {
-        vt_difference d = vt_stats_welch(now->x, now->n, base->x, base->n, 1 - 2 * a);
-        half = (d.high - d.low) / 2;
-    }
+                          .verdict = VT_FINDING_NOT_COMPARABLE};
+    double half =
+        vt_student_quantile(1 - a, base->n - 1) * m.sd * sqrt(1.0 / now->n + 1.0 / base->n);
     m.low = half >= 0 ? m.mean - fmax(half, gate->floor) : (double)NAN;
     m.high = half >= 0 ? m.mean + fmax(half, gate->floor) : (double)NAN;
     if (isnan(m.low) || isnan(m.value))
         return m;
-    bool below = m.value < m.low, above = m.value > m.high;
+    bool below = m.value<m.low, above = m.value> m.high;
     bool worse = gate->metric->better > 0 ? below : above;
-    m.verdict = worse ? VT_VERDICT_FAIL : below || above ? VT_VERDICT_BETTER : VT_VERDICT_PASS;
+    m.verdict = worse ? VT_FINDING_FAIL : below || above ? VT_FINDING_BETTER : VT_FINDING_PASS;
     return m;
 }
 
 /* The worst for FAIL, the best for BETTER: what decides. */
-static vt_verdict combine(const vt_judged_metric *metric, int n)
+static vt_finding combine(const vt_judged_metric *metric, int n)
 {
-    bool has[VT_VERDICT_COUNT] = {false};
+    bool has[VT_FINDING_COUNT] = {false};
     for (int i = 0; i < n; i++)
         has[metric[i].verdict] = true;
-    return has[VT_VERDICT_FAIL]             ? VT_VERDICT_FAIL
-           : has[VT_VERDICT_NOT_COMPARABLE] ? VT_VERDICT_NOT_COMPARABLE
-           : has[VT_VERDICT_BETTER]         ? VT_VERDICT_BETTER
-                                            : VT_VERDICT_PASS;
+    return has[VT_FINDING_FAIL]             ? VT_FINDING_FAIL
+           : has[VT_FINDING_NOT_COMPARABLE] ? VT_FINDING_NOT_COMPARABLE
+           : has[VT_FINDING_BETTER]         ? VT_FINDING_BETTER
+                                            : VT_FINDING_PASS;
 }
 
 static int judge_metrics(vt_judged_metric *metric, const vt_baseline *baseline,
@@ -158,32 +152,35 @@ static void explain_metric(vt_judgement *j)
     print_value(value, sizeof value, m->metric, m->value);
     print_value(low, sizeof low, m->metric, m->low);
     print_value(high, sizeof high, m->metric, m->high);
-    if (j->verdict == VT_VERDICT_NOT_COMPARABLE && isnan(m->value))
+    if (j->verdict == VT_FINDING_NOT_COMPARABLE && isnan(m->value))
         snprintf(j->reason, sizeof j->reason, "a run has no %s", m->metric->name);
-    else if (j->verdict == VT_VERDICT_NOT_COMPARABLE)
-        snprintf(j->reason, sizeof j->reason,
-                 "other numerics or seeds than the baseline's, whose %d run%s no spread to judge by",
-                 m->n_base, m->n_base == 1 ? " gives" : "s give");
+    else if (j->verdict == VT_FINDING_NOT_COMPARABLE)
+        snprintf(
+            j->reason, sizeof j->reason,
+            "other numerics or seeds than the baseline's, whose %d run%s no spread to judge by",
+            m->n_base, m->n_base == 1 ? " gives" : "s give");
     else
         snprintf(j->reason, sizeof j->reason, "%s %s %s [%s, %s]", m->metric->name, value,
-                 j->verdict == VT_VERDICT_PASS ? "in" : "outside", low, high);
+                 j->verdict == VT_FINDING_PASS ? "in" : "outside", low, high);
 }
 
 vt_judgement vt_judge(const vt_baseline *baseline, const vt_baseline_run *run, int n,
                       bool statistical)
 {
-    const vt_acceptance *base = vt_baseline_current(baseline), *first = vt_baseline_oldest(baseline);
+    const vt_acceptance *base = vt_baseline_current(baseline),
+                        *first = vt_baseline_oldest(baseline);
     const vt_baseline_run *other = NULL;
-    vt_judgement j = {.n_runs = n, .verdict = VT_VERDICT_PASS};
+    vt_judgement j = {.n_runs = n, .verdict = VT_FINDING_PASS};
     bool exact[VT_BASELINE_RUNS_MAX] = {false};
     int n_exact = 0, at = 0;
     VT_ASSERT(n > 0 && n <= VT_BASELINE_RUNS_MAX);
     judge_speed(&j, baseline, base, run, n);
     for (int i = 0; i < n; i++) {
-        if (strcmp(run[i].data_digest, base->data_digest) != 0) {
-            j.verdict = VT_VERDICT_NOT_COMPARABLE;
-            snprintf(j.reason, sizeof j.reason, "other data: digest %.12s, not %.12s",
-                     run[i].data_digest, base->data_digest);
+        if (!vt_acceptance_same_data(base, &run[i])) {
+            j.verdict = VT_FINDING_NOT_COMPARABLE;
+            snprintf(j.reason, sizeof j.reason,
+                     "seed %llu: other data than the baseline's (digest %.12s)",
+                     (unsigned long long)run[i].seed, run[i].data_digest);
             return j;
         }
         const vt_baseline_run *same = statistical ? NULL : find_same(base, &run[i]);
@@ -204,7 +201,7 @@ vt_judgement vt_judge(const vt_baseline *baseline, const vt_baseline_run *run, i
     if (first != base && first->n_runs > 1) {
         j.n_drift = judge_metrics(j.drift, baseline, first, run, NULL, n);
         for (int i = 0; i < j.n_drift; i++)
-            j.drifted |= j.drift[i].verdict == VT_VERDICT_FAIL;
+            j.drifted |= j.drift[i].verdict == VT_FINDING_FAIL;
     }
     if (j.statistical)
         j.verdict = combine(j.metric, j.n_metrics);
@@ -214,7 +211,7 @@ vt_judgement vt_judge(const vt_baseline *baseline, const vt_baseline_run *run, i
         snprintf(j.reason, sizeof j.reason, "the baseline's bits (%d run%s, numerics %.12s)", n,
                  n == 1 ? "" : "s", run[0].numerics);
     if (other) {
-        j.verdict = VT_VERDICT_FAIL;
+        j.verdict = VT_FINDING_FAIL;
         say_what_differs(&j, other, &run[at]);
     }
     return j;
@@ -222,7 +219,7 @@ vt_judgement vt_judge(const vt_baseline *baseline, const vt_baseline_run *run, i
 
 void vt_judgement_line(const vt_judgement *j, vt_text *text)
 {
-    vt_text_printf(text, "%s  %s", vt_verdict_word(j->verdict), j->reason);
+    vt_text_printf(text, "%s  %s", vt_finding_word(j->verdict), j->reason);
     if (j->n_metrics) {
         const vt_judged_metric *m = deciding(j);
         char mean[32], sd[32];
@@ -234,7 +231,6 @@ void vt_judgement_line(const vt_judgement *j, vt_text *text)
             vt_text_printf(text, " ± %s", sd);
         vt_text_printf(text, ")");
     }
-    vt_text_printf(text, "\n");
 }
 
 static void print_metric(const vt_judged_metric *m, const char *what, vt_text *text)
@@ -251,8 +247,8 @@ static void print_metric(const vt_judged_metric *m, const char *what, vt_text *t
     vt_text_printf(text, " (n=%d)", m->n_base);
     if (!isnan(m->low))
         vt_text_printf(text, "  expected in [%s, %s]", low, high);
-    if (m->verdict == VT_VERDICT_FAIL || m->verdict == VT_VERDICT_BETTER)
-        vt_text_printf(text, "  %s", m->verdict == VT_VERDICT_FAIL ? "worse" : "better");
+    if (m->verdict == VT_FINDING_FAIL || m->verdict == VT_FINDING_BETTER)
+        vt_text_printf(text, "  %s", m->verdict == VT_FINDING_FAIL ? "worse" : "better");
     vt_text_printf(text, "\n");
 }
 
@@ -261,10 +257,11 @@ void vt_judgement_lines(const vt_judgement *j, vt_text *text)
     for (int i = 0; i < j->n_metrics; i++)
         print_metric(&j->metric[i], "baseline", text);
     for (int i = 0; i < j->n_drift; i++)
-        if (j->drift[i].verdict == VT_VERDICT_FAIL)
+        if (j->drift[i].verdict == VT_FINDING_FAIL)
             print_metric(&j->drift[i], "drift: the oldest baseline had", text);
     if (j->slow)
-        vt_text_printf(text, "    speed       %.2f times slower than the baseline on this machine\n",
+        vt_text_printf(text,
+                       "    speed       %.2f times slower than the baseline on this machine\n",
                        j->slower);
 }
 
@@ -273,12 +270,12 @@ static json_t *pack_metrics(const vt_judged_metric *metric, int n)
     json_t *list = json_array();
     for (int i = 0; i < n; i++) {
         const vt_judged_metric *m = &metric[i];
-        json_t *row = json_pack(
-            "{s:s, s:s, s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o}", "metric", m->metric->name,
-            "state", vt_verdict_word(m->verdict), "mean", vt_json_real(m->value), "sd",
-            vt_json_real(m->value_sd), "n", m->n, "baseline_mean", vt_json_real(m->mean),
-            "baseline_sd", vt_json_real(m->sd), "baseline_n", m->n_base, "low",
-            vt_json_real(m->low), "high", vt_json_real(m->high));
+        json_t *row = json_pack("{s:s, s:s, s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o}", "metric",
+                                m->metric->name, "state", vt_finding_word(m->verdict), "mean",
+                                vt_json_real(m->value), "sd", vt_json_real(m->value_sd), "n", m->n,
+                                "baseline_mean", vt_json_real(m->mean), "baseline_sd",
+                                vt_json_real(m->sd), "baseline_n", m->n_base, "low",
+                                vt_json_real(m->low), "high", vt_json_real(m->high));
         if (!list || !row || json_array_append_new(list, row) != 0) {
             json_decref(list);
             return NULL;
@@ -290,7 +287,7 @@ static json_t *pack_metrics(const vt_judged_metric *metric, int n)
 json_t *vt_judgement_json(const vt_judgement *j)
 {
     return json_pack("{s:s, s:s, s:i, s:i, s:b, s:o, s:o, s:b, s:o, s:b}", "state",
-                     vt_verdict_word(j->verdict), "reason", j->reason, "runs", j->n_runs,
+                     vt_finding_word(j->verdict), "reason", j->reason, "runs", j->n_runs,
                      "same_bits", j->n_same, "statistical", j->statistical, "metrics",
                      pack_metrics(j->metric, j->n_metrics), "drift",
                      pack_metrics(j->drift, j->n_drift), "drifted", j->drifted, "slower",

@@ -64,8 +64,11 @@ static vt_status look(const struct search *s, const char *root, vt_outcome *outc
             continue;
         status = vt_outcome_read(outcome, &list.run[i], err);
         bool fits = status == VT_OK && strcmp(outcome->exp_id, base->exp_id) == 0 &&
-                    outcome->seed == s->seed &&
-                    (s->any_data || strcmp(outcome->data_digest, base->data_digest) == 0);
+                    outcome->seed == s->seed;
+        if (fits && !s->any_data) {
+            vt_baseline_run run = vt_baseline_run_of(outcome);
+            fits = vt_acceptance_same_data(base, &run);
+        }
         if (fits) {
             bool ended = outcome->state == VT_RUN_DONE || outcome->state == VT_RUN_DIVERGED;
             bool own = !s->program || is_own(list.run[i].path, s->program);
@@ -110,8 +113,8 @@ static vt_status run_process(char **argv, int *code, vt_error *err)
 static vt_status train(const vt_rerun *rerun, const vt_baseline *b, const char *root, uint64_t seed,
                        int *code, vt_error *err)
 {
-    char words[][24] = {"vitrine", "train", "--set", "--seed", "--results", "--data-dir",
-                        "--threads", "--quiet", "--"};
+    char words[][24] = {"vitrine",    "train",     "--set",   "--seed", "--results",
+                        "--data-dir", "--threads", "--quiet", "--"};
     char seed_text[24], threads[24];
     char **argv = vt_calloc((size_t)ARGUMENTS + 2 * (size_t)b->n_set, sizeof *argv);
     int n = 0;
@@ -185,7 +188,8 @@ vt_status vt_rerun_seed(const vt_rerun *rerun, const vt_baseline *baseline, cons
         status = look(&search, root, outcome, &what, err);
         if (status == VT_OK && what == ABSENT && rerun->look_only) {
             snprintf(why, WHY_SIZE,
-                     "seed %" PRIu64 ": another program made the run in %s/%s (--any-program takes "
+                     "seed %" PRIu64
+                     ": another program made the run in %.150s/%.100s (--any-program takes "
                      "it)",
                      seed, rerun->results, exp_name);
             return VT_OK;
@@ -197,7 +201,7 @@ vt_status vt_rerun_seed(const vt_rerun *rerun, const vt_baseline *baseline, cons
     if (*is_found)
         return VT_OK;
     if (rerun->look_only) {
-        snprintf(why, WHY_SIZE, "seed %" PRIu64 ": no %srun in %s/%s", seed,
+        snprintf(why, WHY_SIZE, "seed %" PRIu64 ": no %srun in %.200s/%.100s", seed,
                  what == INCOMPLETE ? "complete " : "", root, exp_name);
         return VT_OK;
     }
