@@ -188,17 +188,23 @@ static json_t *pack_hex(const uint8_t sha256[VT_SHA256_SIZE])
     return json_string(hex);
 }
 
-static json_t *binary_sha256(void)
+void vt_provenance_program(char hex[VT_SHA256_HEX_SIZE])
 {
     uint8_t sha256[VT_SHA256_SIZE];
     char path[PATH_MAX];
     ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (size < 0)
-        return json_string(UNKNOWN);
-    path[size] = '\0';
-    if (vt_fs_hash_file(AT_FDCWD, path, sha256, NULL) != VT_OK)
-        return json_string(UNKNOWN);
-    return pack_hex(sha256);
+    path[size < 0 ? 0 : size] = '\0';
+    if (size > 0 && vt_fs_hash_file(AT_FDCWD, path, sha256, NULL) == VT_OK)
+        vt_sha256_hex(sha256, hex);
+    else
+        snprintf(hex, VT_SHA256_HEX_SIZE, UNKNOWN);
+}
+
+static json_t *binary_sha256(void)
+{
+    char hex[VT_SHA256_HEX_SIZE];
+    vt_provenance_program(hex);
+    return json_string(hex);
 }
 
 static void add_library(json_t *libraries, const char *name, const char *compiled,

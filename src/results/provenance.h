@@ -50,6 +50,9 @@ typedef struct vt_provenance {
     int n_libraries;
 } vt_provenance;
 
+/* SHA-256 of the running program's file, or "unknown". */
+void vt_provenance_program(char hex[VT_SHA256_HEX_SIZE]);
+
 /* Appends an attempt (one before it that did not say its end was killed, at last_sign_s) and
  * publishes provenance.json, and code.patch (at most 1 MiB) if tracked files
  * differ from the commit. A missing git or repository gives one warning. A damaged old
