@@ -24,7 +24,7 @@ documented() {
 prints() {
     local section=$1 lines=
     shift
-    [[ $section == *jsonl* ]] && lines=--lines
+    [[ $section == *jsonl* || $section == tail ]] && lines=--lines
     "$vitrine" "$@" >"$dir/json" 2>"$dir/errors" </dev/null || [[ -s $dir/json ]] || {
         sed 's/^/# /' "$dir/errors"
         return 1
@@ -41,6 +41,16 @@ check "predict, also a picture that is not there" prints predict predict "$run" 
 check "export" prints export export --to tfevents --out "$dir/board" --json "$run"
 check "export, curves" prints "export --to jsonl" export --to jsonl "$run" "$(folder none)"
 check "export, training records" prints "export --to jsonl --steps" export --to jsonl --steps "$run"
+train other quick/vit --seed 1 --set optim.lr=2e-3
+mkdir -p "$dir/vit/quick-vit/broken" && printf 'no journal' >"$dir/vit/quick-vit/broken/journal"
+check "ls, a broken run too" prints ls ls --json --results "$dir/vit"
+check "show" prints show show "$run" --json
+check "tail" prints "tail" tail "$run" --json
+check "compare" prints compare compare "$run" "$(folder other)" "$(folder none)" --json
+check "diff" prints diff diff "$run" "$(folder other)" --json
+check "bench" prints bench bench quick/vit --steps 1 --json
+"$vitrine" sweep quick/vit --grid train.epochs=0,1 --results "$dir/vit" -q >"$dir/swept" 2>&1
+check "sweep --status" prints "sweep --status" sweep quick/vit --status --results "$dir/vit" --json
 check "compare" prints compare compare "$run" "$(folder none)" --json
 check "diff" prints diff diff "$run" "$(folder none)" --json
 check "summary.json" documented summary.json "$run/summary.json"
