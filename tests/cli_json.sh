@@ -51,8 +51,6 @@ check "diff" prints diff diff "$run" "$(folder other)" --json
 check "bench" prints bench bench quick/vit --steps 1 --json
 "$vitrine" sweep quick/vit --grid train.epochs=0,1 --results "$dir/vit" -q >"$dir/swept" 2>&1
 check "sweep --status" prints "sweep --status" sweep quick/vit --status --results "$dir/vit" --json
-check "compare" prints compare compare "$run" "$(folder none)" --json
-check "diff" prints diff diff "$run" "$(folder none)" --json
 check "summary.json" documented summary.json "$run/summary.json"
 check "summary.json of a run without epochs" documented summary.json "$(folder none)/summary.json"
 check "perf.jsonl" documented perf.jsonl "$run/perf.jsonl" --lines
