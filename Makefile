@@ -162,6 +162,14 @@ plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [E
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: ls
+ls: all ## list the runs and their states: [EXP=NAME] [ARGS="--state dead"]
+	$(strip $(program) ls $(EXP) $(ARGS))
+
+.PHONY: gc
+gc: all ## say what could be deleted under results/: [ARGS="--state dead --delete"]
+	$(strip $(program) gc $(ARGS))
+
 ##@ Documentation
 
 .PHONY: docs
