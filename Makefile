@@ -143,9 +143,9 @@ FORCE:
 program := $(if $(filter release,$(MODE)),./vitrine,$(BUILD)/vitrine)
 
 # Said before anything is built; a wrong name is answered by the program.
-ifneq ($(filter exp bench,$(MAKECMDGOALS)),)
+ifneq ($(filter exp bench sweep,$(MAKECMDGOALS)),)
 ifeq ($(EXP),)
-$(error $(firstword $(filter exp bench,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
+$(error $(firstword $(filter exp bench sweep,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
         experiments/base/%,$(wildcard experiments/*.yaml experiments/*/*.yaml))))
 endif
 endif
@@ -153,6 +153,11 @@ endif
 .PHONY: exp
 exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS="--threads 2"]
 	$(strip $(program) train $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: sweep
+sweep: all ## several settings and seeds: EXP=NAME [GRID="key=a,b ..."] [SEEDS=0..4] [SET=...] [ARGS="-j 2"]
+	$(strip $(program) sweep $(EXP) $(foreach g,$(GRID),--grid '$(g)') \
+	    $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
@@ -169,6 +174,10 @@ ls: all ## list the runs and their states: [EXP=NAME] [ARGS="--state dead"]
 .PHONY: gc
 gc: all ## say what could be deleted under results/: [ARGS="--state dead --delete"]
 	$(strip $(program) gc $(ARGS))
+
+.PHONY: compare
+compare: all | $(filter exp,$(MAKECMDGOALS)) ## compare experiments over their seeds: [EXPS="a b c"] [ARGS="--md"]
+	$(strip $(program) compare $(EXPS) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
 ##@ Documentation
 

@@ -21,7 +21,8 @@ enum { EXP_NAME_MAX = 128, RUN_ID_MAX = 63, LOCK_TEXT_MAX = 2048 };
 
 static vt_status check_name(const char *what, const char *name, size_t limit, vt_error *err)
 {
-    if (vt_fs_name_ok(name) && strlen(name) <= limit && strcmp(name, "baselines") != 0)
+    if (vt_fs_name_ok(name) && strlen(name) <= limit && strcmp(name, "baselines") != 0 &&
+        strcmp(name, "sweeps") != 0)
         return VT_OK;
     char shown[64];
     size_t n = 0;
@@ -30,7 +31,7 @@ static vt_status check_name(const char *what, const char *name, size_t limit, vt
     shown[n] = '\0';
     return vt_fail(err, VT_ERR_USAGE,
                    "%s '%s': expected 1 to %zu letters, digits, '.', '_' or '-', with a letter, "
-                   "digit or '_' first, and not 'baselines'",
+                   "digit or '_' first, and neither 'baselines' nor 'sweeps'",
                    what, shown, limit);
 }
 
@@ -150,8 +151,7 @@ static vt_status take_lock(vt_rundir *run, vt_error *err)
     return status;
 }
 
-/* Opens the user's results folder, or makes it below a parent that exists. */
-static vt_status open_results(const char *results, int *fd, vt_error *err)
+vt_status vt_results_open(const char *results, int *fd, vt_error *err)
 {
     vt_error ignored = {0};
     vt_status status = vt_fs_open_dir(AT_FDCWD, results, fd, &ignored);
@@ -219,7 +219,7 @@ vt_status vt_rundir_open(vt_rundir *run, const char *results, const char *exp, c
     if (status != VT_OK)
         goto done;
     snprintf(run->run_id, sizeof run->run_id, "%s", run_id);
-    status = open_results(results, &results_fd, err);
+    status = vt_results_open(results, &results_fd, err);
     if (status == VT_OK)
         status = vt_fs_make_dirs(results_fd, exp, &run->exp_fd, err);
     bool forced = force;

@@ -29,13 +29,16 @@ typedef struct vt_rundir {
  * (or -2, ...).
  *
  *   VT_ERR_USAGE        a name breaks the rules: 1-63 (run) or 1-128 (experiment) characters
- *                       A-Z a-z 0-9 . _ -, a letter, digit or _ first; "baselines" is taken
+ *                       A-Z a-z 0-9 . _ -, a letter, digit or _ first; "baselines" and
+ *                       "sweeps" are taken
  *   VT_ERR_BUSY         another process has the run; the message names it
  *   VT_ERR_CANTCREATE   missing parent, no permission, read-only, a link or file in the way
  *   VT_ERR_IO           full disk and other errors
  */
 vt_status vt_rundir_open(vt_rundir *run, const char *results, const char *exp, const char *run_id,
                          bool force, vt_error *err);
+/* Opens the user's results folder, or makes it below a parent that exists. VT_ERR_CANTCREATE. */
+vt_status vt_results_open(const char *results, int *fd, vt_error *err);
 /* Is the folder still the one at its path? VT_ERR_IO if it was deleted, renamed or replaced: to be
  * asked before each save, so that files never appear elsewhere. */
 vt_status vt_rundir_check(const vt_rundir *run, vt_error *err);

@@ -53,8 +53,6 @@ static vt_status open_data(vt_run *run, vt_error *err)
         return status;
     run->info = vt_data_info_of(run->data);
     snprintf(run->data_digest, sizeof run->data_digest, "%s", run->info->digest);
-    if (run->info->warning[0])
-        vt_log_write(VT_LOG_WARNING, "%s", run->info->warning);
     return VT_OK;
 }
 

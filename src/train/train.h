@@ -27,4 +27,12 @@ typedef struct vt_train_options {
  * stdout. */
 vt_status vt_train(const vt_config *config, const vt_train_options *options, vt_error *err);
 
+/* What a run is called, and the digest of what it is made from: its data, and model.weights. */
+typedef struct vt_train_identity {
+    char run_id[VT_RUN_ID_SIZE], data_digest[VT_SHA256_HEX_SIZE];
+} vt_train_identity;
+
+/* Checks all that a dry run checks, without a word. */
+vt_status vt_train_identify(const vt_config *config, vt_train_identity *identity, vt_error *err);
+
 #endif

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Buffers and clocks of the loop. */
@@ -430,6 +431,8 @@ vt_status vt_train(const vt_config *config, const vt_train_options *options, vt_
 {
     vt_run run = {0};
     vt_status status = vt_run_prepare(&run, config, options, err);
+    if (run.info && run.info->warning[0])
+        vt_log_write(VT_LOG_WARNING, "%s", run.info->warning);
     if (status == VT_OK && options->dry_run) {
         vt_run_announce(&run);
         goto out;
@@ -441,6 +444,19 @@ vt_status vt_train(const vt_config *config, const vt_train_options *options, vt_
         status = train_and_conclude(&run, err);
     }
 out:
+    vt_run_close(&run);
+    return status;
+}
+
+vt_status vt_train_identify(const vt_config *config, vt_train_identity *identity, vt_error *err)
+{
+    const vt_train_options options = {.dry_run = true};
+    vt_run run = {0};
+    vt_status status = vt_run_prepare(&run, config, &options, err);
+    if (status == VT_OK) {
+        memcpy(identity->run_id, run.run_id, sizeof run.run_id);
+        memcpy(identity->data_digest, run.data_digest, sizeof run.data_digest);
+    }
     vt_run_close(&run);
     return status;
 }
