@@ -168,6 +168,11 @@ vt_status vt_options_parse(const vt_usage *usage, vt_common_options *common, int
     return VT_OK;
 }
 
+const char *vt_results_of(const vt_common_options *common)
+{
+    return common->results ? common->results : "results";
+}
+
 bool vt_color_wanted(const vt_common_options *common, int fd)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -188,7 +193,7 @@ static vt_config_overrides overrides(const vt_common_options *common)
 void vt_options_trained(const vt_common_options *common, const char *run,
                         vt_trained_request *request)
 {
-    request->results = common->results ? common->results : "results";
+    request->results = vt_results_of(common);
     request->run = run;
     request->sets = common->sets.v;
     request->n_sets = common->sets.n;
