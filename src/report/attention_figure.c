@@ -16,8 +16,10 @@
 #define MARGIN 0.08
 #define GAP 0.06
 #define HEADING 0.19
-#define CAPTION 0.14
+#define CAPTION 0.155
+#define RISE 0.015 /* of a caption above its line's middle */
 #define BAR 0.09
+#define BAR_LEFT 0.17
 
 enum { DPI = 200, PANELS_MAX = 400, TEXT_MAX = 400 };
 
@@ -64,15 +66,13 @@ int64_t vt_attention_choose(const vt_attention_set *a, int64_t most, int64_t *im
     int64_t wrong = 0, n = 0;
     for (int64_t i = 0; i < a->n; i++)
         wrong += a->image[i].label >= 0 && !vt_attention_right(a, i);
-    int64_t others = a->n - wrong, half = most / 2;
-    int64_t take_wrong = wrong < half ? wrong : half;
-    int64_t take = others < most - take_wrong ? others : most - take_wrong;
-    take_wrong = wrong < most - take ? wrong : most - take;
+    int64_t right = a->n - wrong;
+    int64_t take_wrong = right ? (most + 1) / 2 : most, take = wrong ? most - take_wrong : most;
     for (int64_t i = 0; i < a->n && n < most; i++) {
         bool is_wrong = a->image[i].label >= 0 && !vt_attention_right(a, i);
-        int64_t *taken = is_wrong ? &take_wrong : &take;
-        if (*taken > 0) {
-            --*taken;
+        int64_t *left = is_wrong ? &take_wrong : &take;
+        if (*left > 0) {
+            --*left;
             images[n++] = i;
         }
     }
@@ -85,7 +85,7 @@ int64_t vt_attention_choose(const vt_attention_set *a, int64_t most, int64_t *im
 static void write_text(struct drawing *d, enum style style, double x, double y, double room,
                        enum colour colour, const char *text)
 {
-    double character = style == STYLE_HEADING ? 0.066 : 0.058;
+    double character = style == STYLE_HEADING ? 0.071 : 0.063; /* about the widest line's */
     int most = room > 0 ? (int)(room / character) : TEXT_MAX;
     vt_text shown = {0};
     vt_escape(&shown, VT_ESCAPE_SHOWN, text);
@@ -126,13 +126,20 @@ static enum colour ink_of(const vt_attention_set *a, int64_t i)
     return a->image[i].label < 0 ? DARK : vt_attention_right(a, i) ? RIGHT : WRONG;
 }
 
-/* "dog", "cat (is: dog)", with the probability if it is known. */
-static void print_verdict(const vt_attention_set *a, int64_t i, vt_text *text)
+/* With the probability if it is known. */
+static void print_prediction(const vt_attention_set *a, int64_t i, vt_text *text)
 {
     const vt_attention_image *image = &a->image[i];
     vt_text_printf(text, "%s", class_of(a, image->pred));
     if (!isnan(image->probability))
         vt_text_printf(text, " %.1f %%", 100 * image->probability);
+}
+
+/* "dog", "cat (is: dog)" */
+static void print_verdict(const vt_attention_set *a, int64_t i, vt_text *text)
+{
+    const vt_attention_image *image = &a->image[i];
+    print_prediction(a, i, text);
     if (image->label >= 0 && image->label != image->pred)
         vt_text_printf(text, " (is: %s)", class_of(a, image->label));
 }
@@ -144,7 +151,7 @@ static void print_name(const vt_attention_image *image, vt_text *text)
     if (image->file)
         vt_text_printf(text, "%s", slash ? slash + 1 : image->file);
     else
-        vt_text_printf(text, "test image %" PRId64, image->number);
+        vt_text_printf(text, "#%" PRId64, image->number);
 }
 
 static void describe_layer(const vt_attention_set *a, int i, vt_text *text)
@@ -201,7 +208,7 @@ static struct panel *add_panel(struct drawing *d, int64_t i, int64_t image, int 
         p->map = vt_calloc((size_t)(p->rows * p->columns), sizeof *p->map);
     }
     if (caption)
-        write_text(d, STYLE_CAPTION, p->x, p->y - CAPTION / 2, d->side, colour, caption);
+        write_text(d, STYLE_CAPTION, p->x, p->y - CAPTION / 2 - RISE, d->side, colour, caption);
     return p;
 }
 
@@ -262,7 +269,7 @@ static vt_status add_image(struct drawing *d, int64_t image, bool layers, vt_err
     int64_t only = d->view->layer, shown = !layers ? 0 : only >= 0 ? 1 : a->n_layers, i = 0;
     int64_t panels = 1 + shown + (a->pool != NULL) + a->has_rollout;
     vt_status status = VT_OK;
-    begin_image(d, image, panels);
+    begin_image(d, image, layers ? panels : d->columns);
     add_picture(d, i++, image, "picture");
     for (int layer = 0; layer < a->n_layers && layers; layer++) {
         char caption[32];
@@ -297,7 +304,7 @@ static vt_status lay_out_maps(struct drawing *d, vt_error *err)
         d->text.failed = d->text.failed || heading.failed;
         vt_text_release(&heading);
         if (v->head < 0)
-            add_map(d, i++, v->images[0], layer, -1, "mean of heads");
+            add_map(d, i++, v->images[0], layer, -1, "mean");
         for (int64_t head = 0; head < heads; head++) {
             char caption[32];
             snprintf(caption, sizeof caption, "head %d", (int)head);
@@ -342,14 +349,22 @@ static vt_status lay_out_pairs(struct drawing *d, bool wrong, int64_t first, int
             d->column = first;
             d->y = d->bottom;
         }
-        print_verdict(d->set, image, &verdict);
+        print_name(&d->set->image[image], &verdict);
+        vt_text_printf(&verdict, ": ");
+        print_prediction(d->set, image, &verdict);
         begin_block(d, 2, verdict.data ? verdict.data : "", ink_of(d->set, image));
         d->text.failed = d->text.failed || verdict.failed;
         vt_text_release(&verdict);
-        print_name(&d->set->image[image], &verdict);
-        add_picture(d, 0, image, verdict.data ? verdict.data : "");
-        vt_text_release(&verdict);
-        status = add_rollout(d, 1, image, "rollout", err);
+        add_picture(d, 0, image, NULL);
+        if (wrong) {
+            vt_text_printf(&verdict, "is: %s", class_of(d->set, d->set->image[image].label));
+            write_text(d, STYLE_CAPTION, d->panel[d->n - 1].x,
+                       d->panel[d->n - 1].y - CAPTION / 2 - RISE, 2 * d->side + GAP, WRONG,
+                       verdict.data ? verdict.data : "");
+            d->text.failed = d->text.failed || verdict.failed;
+            vt_text_release(&verdict);
+        }
+        status = add_rollout(d, 1, image, NULL, err);
         end_block(d, 2);
     }
     d->columns = columns;
@@ -390,10 +405,10 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The first of these that holds all but the 2 % of cells farthest from the mean, by their ratio. */
+/* The first of these that holds nine tenths of the cells above the mean. */
 static vt_status choose_ratio(struct drawing *d, vt_error *err)
 {
-    static const double ratios[] = {1.1, 1.25, 1.5, 2, 4, 9, 16, 64};
+    static const double ratios[] = {1.1, 1.25, 1.5, 2, 4, 9, 16};
     enum { N_RATIOS = sizeof ratios / sizeof *ratios };
     int64_t n = 0, at = 0;
     for (int i = 0; i < d->n; i++)
@@ -407,12 +422,12 @@ static vt_status choose_ratio(struct drawing *d, vt_error *err)
         double mean = cells ? vt_overlay_mean(p->map, cells) : 0;
         for (int64_t k = 0; k < cells; k++) {
             double times = p->map[k] / mean;
-            if (isfinite(times) && times > 0)
-                far[at++] = times < 1 ? 1 / times : times;
+            if (isfinite(times) && times > 1)
+                far[at++] = times;
         }
     }
     qsort(far, (size_t)at, sizeof *far, compare);
-    double limit = at ? far[(at - 1) * 49 / 50] : 1;
+    double limit = at ? far[(at - 1) * 9 / 10] : 1;
     int i = 0;
     while (i < N_RATIOS - 1 && ratios[i] < limit)
         i++;
@@ -466,12 +481,14 @@ static void add_scale(struct drawing *d)
     double root = sqrt(d->ratio), ticks[] = {1 / d->ratio, 1 / root, 1, root, d->ratio};
     char note[TEXT_MAX];
     for (int i = 0; i < 5; i++) {
-        snprintf(note, sizeof note, "%.2g", ticks[i]);
-        write_text(d, STYLE_TICK, MARGIN + 0.1 + bar * i / 4, y + BAR + 0.08, 0, PALE, note);
+        if (d->ratio >= 2 && ticks[i] < 1)
+            snprintf(note, sizeof note, "1/%.3g", 1 / ticks[i]);
+        else
+            snprintf(note, sizeof note, "%.3g", ticks[i]);
+        write_text(d, STYLE_TICK, MARGIN + BAR_LEFT + bar * i / 4, y + BAR + 0.08, 0, PALE, note);
     }
-    write_text(d, STYLE_CAPTION, MARGIN + bar + 0.25, y + BAR / 2, 0, PALE,
-               d->view->narrow ? "times the mean of the map"
-                               : "attention, times the mean of the map");
+    write_text(d, STYLE_CAPTION, MARGIN + BAR_LEFT + bar + 0.15, y + BAR / 2, 0, PALE,
+               d->view->narrow ? "times the map's mean" : "attention, times the map's mean");
     d->bottom = y + BAR + 0.2;
     if (d->padding > 0) {
         snprintf(note, sizeof note, "Left out: attention to padding, up to %.1f %% of a map.",
@@ -507,7 +524,7 @@ static vt_status paint(struct drawing *d, vt_error *err)
                               edges_of(d, 1, p->grid)};
         vt_overlay_map_draw(&d->canvas, frame, &picture, &map, d->ratio, d->view->smooth);
     }
-    vt_overlay_bar_draw(&d->canvas, pixels(bar_y), pixels(MARGIN + 0.1), pixels(BAR),
+    vt_overlay_bar_draw(&d->canvas, pixels(bar_y), pixels(MARGIN + BAR_LEFT), pixels(BAR),
                         pixels(d->view->narrow ? 1.3 : 2));
     return VT_OK;
 }
@@ -571,6 +588,26 @@ static vt_status publish(vt_drawer *drawer, int dir_fd, const char *folder, stru
 
 /* ---- one figure */
 
+/* Columns that blocks of k panels fill: several beside each other, one, or its even rows. */
+static int64_t fit_columns(int64_t k, int64_t most)
+{
+    int64_t rows = (k + most - 1) / most;
+    return k <= most / 2 ? most / k * k : (k + rows - 1) / rows;
+}
+
+static int64_t choose_columns(const vt_attention_set *a, const vt_attention_view *v)
+{
+    int64_t most = v->narrow ? 4 : 8, k = 1 + (a->pool != NULL) + a->has_rollout;
+    if (v->kind == VT_ATTENTION_rollout)
+        return most;
+    if (v->kind == VT_ATTENTION_mean)
+        return fit_columns(k + (v->layer < 0 ? a->n_layers : 1), most);
+    for (int i = 0; i < a->n_layers; i++)
+        if ((v->layer < 0 || v->layer == i) && v->head < 0 && a->layer[i].heads + 1 > k)
+            k = a->layer[i].heads + 1;
+    return k < most / 2 ? most : fit_columns(k, most);
+}
+
 static int64_t count_panels(const vt_attention_set *a, const vt_attention_view *v)
 {
     int64_t n = 3; /* picture, pool, rollout */
@@ -628,7 +665,7 @@ vt_status vt_attention_figure(vt_drawer *drawer, int dir_fd, const char *folder,
     struct drawing d = {.set = set,
                         .view = view,
                         .width = view->narrow ? 3.3 : 6.9,
-                        .columns = view->narrow ? 4 : 8,
+                        .columns = choose_columns(set, view),
                         .y = MARGIN / 2,
                         .bottom = MARGIN / 2};
     d.side = (d.width - 2 * MARGIN - (double)(d.columns - 1) * GAP) / (double)d.columns;

@@ -43,8 +43,9 @@ vt_status vt_attention_figure(vt_drawer *drawer, int dir_fd, const char *folder,
                               const vt_attention_set *set, const vt_attention_view *view,
                               vt_error *err);
 
-/* Chooses up to `most` images: half of them wrong ones, if there are so many, and as many right
- * ones as fit, in the set's order. `images` has room for `most`; returns their number. */
+/* Chooses up to `most` images: wrong ones for one half and others for the other half, in the set's
+ * order; all of one sort if there is no other. `images` has room for `most`; returns their number.
+ */
 int64_t vt_attention_choose(const vt_attention_set *set, int64_t most, int64_t *images);
 
 #endif
