@@ -63,8 +63,8 @@ none "nothing draws from a random generator of the system"
 users 'src/base/mem\.o' '(m|c|re)alloc|reallocarray|strn?dup|v?asprintf|aligned_alloc|posix_memalign' >"$found"
 none "heap memory comes from base/mem alone"
 
-users 'src/cli/.*|src/base/status\.o' '_?exit|_Exit|quick_exit|abort' >"$found"
-none "nothing below the command line ends the process, but a failed assertion"
+users 'src/cli/.*|src/base/(status|child)\.o' '_?exit|_Exit|quick_exit|abort' >"$found"
+none "nothing below the command line ends the process, but a failed assertion or a child's start"
 
 users 'src/base/(clock|mem)\.o' 'time|clock_gettime|gettimeofday|clock|times|getrusage' >"$found"
 none "the time is read in base/clock alone (and the peak of memory in base/mem)"

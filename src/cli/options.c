@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "cli/manual.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -126,6 +127,11 @@ vt_status vt_options_parse(const vt_usage *usage, vt_common_options *common, int
             (struct option){o->name, o->argument ? required_argument : no_argument, NULL, 256 + n};
         if (o->letter)
             snprintf(letters + strlen(letters), 3, "%c%s", o->letter, o->argument ? ":" : "");
+    }
+    if (argc == 2 && strncmp(argv[1], "--help=", 7) == 0 &&
+        vt_manual_print_verb(usage, argv[1] + 7)) {
+        common->help = true;
+        return VT_OK;
     }
     opterr = 0;
     optind = 0; /* glibc: start afresh */

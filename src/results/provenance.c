@@ -173,12 +173,12 @@ static json_t *pack_host(const vt_provenance *p)
     long long memory = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
     if (gethostname(host, sizeof host - 1) != 0)
         snprintf(host, sizeof host, UNKNOWN);
-    return json_pack("{s:o, s:o, s:I, s:i, s:i, s:I, s:o, s:o}", "name",
-                     vt_json_text(host, UNKNOWN), "cpu", cpu_model(), "cores",
-                     (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity, "threads",
-                     p->threads, "memory_bytes", (json_int_t)memory, "kernel",
-                     vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
-                     vt_json_text(named ? name.machine : NULL, UNKNOWN));
+    return json_pack(
+        "{s:o, s:o, s:I, s:i, s:i, s:i, s:I, s:o, s:o}", "name", vt_json_text(host, UNKNOWN), "cpu",
+        cpu_model(), "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity,
+        "threads", p->threads, "decode_threads", p->decode_threads, "memory_bytes",
+        (json_int_t)memory, "kernel", vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
+        vt_json_text(named ? name.machine : NULL, UNKNOWN));
 }
 
 static json_t *pack_hex(const uint8_t sha256[VT_SHA256_SIZE])
@@ -188,17 +188,23 @@ static json_t *pack_hex(const uint8_t sha256[VT_SHA256_SIZE])
     return json_string(hex);
 }
 
-static json_t *binary_sha256(void)
+void vt_provenance_program(char hex[VT_SHA256_HEX_SIZE])
 {
     uint8_t sha256[VT_SHA256_SIZE];
     char path[PATH_MAX];
     ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (size < 0)
-        return json_string(UNKNOWN);
-    path[size] = '\0';
-    if (vt_fs_hash_file(AT_FDCWD, path, sha256, NULL) != VT_OK)
-        return json_string(UNKNOWN);
-    return pack_hex(sha256);
+    path[size < 0 ? 0 : size] = '\0';
+    if (size > 0 && vt_fs_hash_file(AT_FDCWD, path, sha256, NULL) == VT_OK)
+        vt_sha256_hex(sha256, hex);
+    else
+        snprintf(hex, VT_SHA256_HEX_SIZE, UNKNOWN);
+}
+
+static json_t *binary_sha256(void)
+{
+    char hex[VT_SHA256_HEX_SIZE];
+    vt_provenance_program(hex);
+    return json_string(hex);
 }
 
 static void add_library(json_t *libraries, const char *name, const char *compiled,

@@ -34,21 +34,24 @@ typedef struct vt_provenance {
     char *const *argv;
     const char *code_dir; /* where git looks for the repository, usually "." */
     const char *exp_name, *exp_id, *run_id;
-    int64_t seed, step;  /* step: where this attempt begins */
-    int64_t last_sign_s; /* Unix time at which the attempt before was last seen to write */
-    int threads;
-    const char *kernel_path;  /* such as "x86-64-v3" */
-    const char *cpu_features; /* those in use */
-    const char *numerics_id;  /* the numeric fingerprint, hexadecimal */
-    const char *data_digest;  /* of the whole data set, hexadecimal */
-    const char *split_digest; /* of the training and validation indices, hexadecimal */
-    const double *mean, *std; /* normalisation, n_channels each */
+    int64_t seed, step;          /* step: where this attempt begins */
+    int64_t last_sign_s;         /* Unix time at which the attempt before was last seen to write */
+    int threads, decode_threads; /* the latter: of those that decode the next batch; 0: none */
+    const char *kernel_path;     /* such as "x86-64-v3" */
+    const char *cpu_features;    /* those in use */
+    const char *numerics_id;     /* the numeric fingerprint, hexadecimal */
+    const char *data_digest;     /* of the whole data set, hexadecimal */
+    const char *split_digest;    /* of the training and validation indices, hexadecimal */
+    const double *mean, *std;    /* normalisation, n_channels each */
     int n_channels;
     const vt_provenance_file *files;
     int n_files;
     const vt_provenance_library *libraries;
     int n_libraries;
 } vt_provenance;
+
+/* SHA-256 of the running program's file, or "unknown". */
+void vt_provenance_program(char hex[VT_SHA256_HEX_SIZE]);
 
 /* Appends an attempt (one before it that did not say its end was killed, at last_sign_s) and
  * publishes provenance.json, and code.patch (at most 1 MiB) if tracked files

@@ -1,5 +1,6 @@
 /* What a run says of itself in its first and last lines. */
 #include "base/log.h"
+#include "report/baseline_line.h"
 #include "train/run.h"
 
 #include <inttypes.h>
@@ -62,6 +63,16 @@ static void report_eval(const char *name, const vt_history *h, int split, int64_
     }
 }
 
+/* How the run stands to the baseline of its name, if there is one. */
+static void report_baseline(const vt_run *run)
+{
+    vt_text line = {0};
+    vt_baseline_line(run->config, run->options->results, run->dir.path, &line);
+    if (line.data)
+        fwrite(line.data, 1, line.size, stdout);
+    vt_text_release(&line);
+}
+
 void vt_run_report(const vt_run *run, const vt_history *h)
 {
     const vt_config *c = run->config;
@@ -86,6 +97,7 @@ void vt_run_report(const vt_run *run, const vt_history *h)
            vt_params_count(run->engine.params), vt_engine_macs(&run->engine, false) / 1e6);
     printf("digest   metrics %.16s  weights %.16s  (numerics %.12s)\n", metrics, weights,
            run->numerics);
+    report_baseline(run);
     printf("files    %s/{run.h5,journal,last.safetensors,best.safetensors}\n", run->dir.path);
     fflush(stdout);
 }

@@ -37,6 +37,7 @@ vt_data_request vt_run_data_request(const vt_config *c)
         .coarse = c->data_labels == VT_LABELS_COARSE,
         .test_share = c->data_test_share,
         .max_bad = c->data_max_bad,
+        .keep_bytes = c->data_keep_mib ? c->data_keep_mib << 20 : -1,
     };
     if (c->data_name == VT_DATA_FOLDER)
         request.classes = c->model_classes;
@@ -177,6 +178,7 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
         .step = run->state.step,
         .last_sign_s = run->last_sign_s,
         .threads = device->threads,
+        .decode_threads = vt_feed_threads(run->evaluator.feed),
         .kernel_path = device->kernels,
         .cpu_features = device->kernels,
         .numerics_id = run->numerics,
