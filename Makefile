@@ -167,6 +167,10 @@ verify: all ## train a finished run once more and compare every bit: RUN=ID [ARG
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
+.PHONY: export
+export: all ## write runs for other programs: TO=csv|md|tfevents|... [RUN="a b"] [OUT=FILE] [ARGS=...]
+	$(strip $(program) export --to $(or $(TO),csv) $(or $(RUN),$(EXP),last) $(if $(OUT),--out $(OUT)) \
+	    $(ARGS))
 
 .PHONY: regress
 regress: all ## check against the baselines: [EXP="name ..."] [ARGS="--no-run"]
@@ -176,3 +180,82 @@ regress: all ## check against the baselines: [EXP="name ..."] [ARGS="--no-run"]
 baseline: all ## accept runs as the baseline: EXP=NAME or RUN=ID, REASON="why" [ARGS=...]; alone: show
 	$(if $(EXP)$(RUN),$(strip $(program) baseline accept $(or $(RUN),$(EXP)) --reason '$(REASON)' \
 	    $(ARGS)),$(strip $(program) baseline show $(ARGS)))
+
+.PHONY: ls
+ls: all ## list the runs and their states: [EXP=NAME] [ARGS="--state dead"]
+	$(strip $(program) ls $(EXP) $(ARGS))
+
+.PHONY: gc
+gc: all ## say what could be deleted under results/: [ARGS="--state dead --delete"]
+	$(strip $(program) gc $(ARGS))
+
+.PHONY: bench
+bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
+	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: compare
+compare: all | $(filter exp,$(MAKECMDGOALS)) ## compare experiments over their seeds: [EXPS="a b c"] [ARGS="--md"]
+	$(strip $(program) compare $(EXPS) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
+##@ Documentation
+
+.PHONY: docs
+docs: all ## make the pages docs/experiment-file.md and docs/experiments.md again
+	scripts/list-keys
+	scripts/list-experiments
+
+##@ Checking
+
+.PHONY: check
+check: all tests ## run the tests: [MODE=debug|tsan] [TESTS="tests/cli_make.sh ..."] [JOBS=n]
+	@scripts/run-tests $(MODE) $(TESTS)
+
+.PHONY: lint
+lint: ## check format, style and likely defects, without running anything
+	@scripts/lint
+
+.PHONY: format
+format: ## bring the C sources into the format that lint asks for
+	clang-format -i $(shell find src kernels tests -name '*.[ch]')
+
+##@ House keeping
+
+# The program writes these itself, from the tables that its --help prints.
+share := $(DESTDIR)$(PREFIX)/share
+$(BUILD)/share/vitrine.1: help_words := --man
+$(BUILD)/share/vitrine: help_words := --completion bash
+$(BUILD)/share/_vitrine: help_words := --completion zsh
+shared := vitrine.1 vitrine _vitrine
+$(shared:%=$(BUILD)/share/%): $(BUILD)/vitrine
+	@mkdir -p $(@D)
+	$(call say,help) $< help $(help_words) >$@
+
+.PHONY: install
+install: all $(shared:%=$(BUILD)/share/%) ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(programs) $(DESTDIR)$(PREFIX)/bin
+	install -d $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions
+	install -m 644 $(BUILD)/share/vitrine.1 $(share)/man/man1
+	install -m 644 $(BUILD)/share/vitrine $(share)/bash-completion/completions
+	install -m 644 $(BUILD)/share/_vitrine $(share)/zsh/site-functions
+	install -d $(DESTDIR)$(PREFIX)/share/vitrine/plots
+	install -m 644 plots/*.gp $(DESTDIR)$(PREFIX)/share/vitrine/plots
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(programs)))
+	rm -f $(share)/man/man1/vitrine.1 $(share)/bash-completion/completions/vitrine \
+	    $(share)/zsh/site-functions/_vitrine
+	rm -rf $(DESTDIR)$(PREFIX)/share/vitrine
+
+.PHONY: clean
+clean: ## remove what was built (runs under results/ stay)
+	rm -rf build vitrine vitrine-h5
+
+.PHONY: help
+help: ## show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -355,6 +355,22 @@ uint32_t vt_data_image(const vt_data *data, vt_part part, int64_t item)
     return data->numbers[part][item];
 }
 
+void vt_data_split_digest(const vt_data *data, char hex[VT_SHA256_HEX_SIZE])
+{
+    uint8_t digest[VT_SHA256_SIZE];
+    vt_sha256 hash;
+    vt_sha256_init(&hash);
+    for (int part = 0; part < VT_PART_COUNT; part++) {
+        vt_sha256_add(&hash, &data->info.n[part], sizeof data->info.n[part]);
+        for (int64_t i = 0; i < data->info.n[part]; i++) {
+            uint32_t image = vt_data_image(data, (vt_part)part, i);
+            vt_sha256_add(&hash, &image, sizeof image);
+        }
+    }
+    vt_sha256_finish(&hash, digest);
+    vt_sha256_hex(digest, hex);
+}
+
 const char *vt_data_item_name(const vt_data *data, vt_part part, int64_t item)
 {
     return data->photos ? data->photos[vt_data_image(data, part, item)].name : "";

@@ -102,6 +102,9 @@ vt_status vt_data_open(vt_data **data, const vt_data_request *request, vt_pool *
 void vt_data_free(vt_data *data);
 const vt_data_info *vt_data_info_of(const vt_data *data);
 
+/* SHA-256 over each part's number of images (i64) and their numbers in the data set (u32). */
+void vt_data_split_digest(const vt_data *data, char hex[VT_SHA256_HEX_SIZE]);
+
 /* One item as evaluation sees it before the normalisation: pixels (info's H, W, C) after the test
  * transforms (seed 0, epoch 0 where one of them draws). label may be NULL. Errors as vt_batch_load.
  */
