@@ -10,6 +10,7 @@ if ! command -v python3 >/dev/null; then
 fi
 
 train vit quick/vit --set data.val=32 --set train.epochs=2 --set log.every=4
+train seen quick/cct --set attention.images=2
 train none quick/vit --set train.epochs=0
 run=$(folder vit)
 photo=tests/fixtures/folder/plain/00.png
@@ -38,6 +39,8 @@ check "summary of a model with buffers" prints summary summary quick/hybrid --js
 check "eval" prints eval eval "$run" --json --no-figures
 check "eval of weights before the first step" prints eval eval "$(folder none)" --json --no-figures
 check "predict, also a picture that is not there" prints predict predict "$run" $photo "$dir/none" --json
+check "attn of captured images" prints attn attn "$(folder seen)" --json
+check "attn of a picture" prints attn attn "$(folder seen)" --image $photo --json
 check "export" prints export export --to tfevents --out "$dir/board" --json "$run"
 check "export, curves" prints "export --to jsonl" export --to jsonl "$run" "$(folder none)"
 check "export, training records" prints "export --to jsonl --steps" export --to jsonl --steps "$run"

@@ -242,8 +242,8 @@ vt_status vt_cmd_export(int argc, char **argv)
         {"to", 0, "FORMAT", VT_OPTION_TEXT, &r.to,
          "csv, tsv, jsonl, md, tex, tfevents or safetensors"},
         {"out", 'o', "FILE", VT_OPTION_TEXT, &r.out,
-         "the file to write; tfevents: the folder (default: standard output; safetensors: "
-         "model.safetensors in the run's folder)"},
+         "the file to write (default: standard output, or model.safetensors in the run's folder); "
+         "of tfevents the folder"},
         {"steps", 0, NULL, VT_OPTION_SWITCH, &r.steps,
          "csv, tsv, jsonl: a row a record of the training, not an epoch"},
         {"seeds", 0, NULL, VT_OPTION_SWITCH, &r.seeds,
@@ -263,8 +263,8 @@ vt_status vt_cmd_export(int argc, char **argv)
                  "  tfevents         curves and network for TensorBoard, a folder a run\n"
                  "  safetensors      weights under timm's names, with the classes, the\n"
                  "                   normalisation and the call of timm that builds the network\n"
-                 "RUN is a run's folder, an experiment (its newest run), the first digits of a\n"
-                 "run id, or 'last'.",
+                 "RUN: a run's folder, an experiment (its newest run), EXP@seed=3,\n"
+                 "EXP@best:test.top1, 4 or more digits of a run id, or 'last'.",
         .options = options,
         .min_arguments = 1,
         .max_arguments = -1};
