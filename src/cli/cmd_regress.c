@@ -169,6 +169,23 @@ static vt_status find_new(const char *word, check *c, const vt_error *reason, vt
     return VT_OK;
 }
 
+/* The baseline of "quick-vit", of "quick/vit" and of a file "elsewhere/quick.yaml". */
+static void find_name(const char *word, char name[VT_NAME_MAX + 1])
+{
+    static const char folder[] = "experiments/", ending[] = ".yaml";
+    size_t size = strlen(word), tail = strlen(ending);
+    bool is_file = size > tail && strcmp(word + size - tail, ending) == 0;
+    const char *base = strrchr(word, '/');
+    if (strncmp(word, folder, strlen(folder)) == 0)
+        word += strlen(folder);
+    else if (is_file && base)
+        word = base + 1;
+    size = strlen(word) - (is_file ? tail : 0);
+    snprintf(name, VT_NAME_MAX + 1, "%.*s", (int)(size < 1000 ? size : 1000), word);
+    for (char *at = name; *at; at++)
+        *at = *at == '/' ? '-' : *at;
+}
+
 static vt_status check_one(const regress_options *o, const char *word, const vt_grid *seeds,
                            check *c, vt_error *err)
 {
@@ -176,9 +193,7 @@ static vt_status check_one(const regress_options *o, const char *word, const vt_
     vt_baseline baseline = {0};
     vt_config *config = NULL;
     vt_error reason = {0};
-    snprintf(name, sizeof name, "%s", word);
-    for (char *at = name; *at; at++)
-        *at = *at == '/' ? '-' : *at;
+    find_name(word, name);
     c->judgement.slower = (double)NAN;
     c->runs = json_array();
     vt_status status = vt_baseline_read(&baseline, o->rerun.results, name, &reason);

@@ -24,7 +24,7 @@ void vt_baseline_line(const vt_config *config, const char *results, const char *
         vt_text_printf(line, "not read: %s", err.text);
     } else if (n || strcmp(outcome.exp_id, vt_baseline_current(&baseline)->exp_id) != 0) {
         vt_text_printf(line, "of another configuration (%d key%s)", n, n == 1 ? "" : "s");
-    } else if (outcome.state != VT_RUN_DONE) {
+    } else if (!*outcome.metrics_sha256) { /* still locked by its own process, so not "done" */
         vt_text_printf(line, "not compared: the run is %s", vt_run_state_word(outcome.state));
     } else {
         vt_baseline_run run = vt_baseline_run_of(&outcome);
