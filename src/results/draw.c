@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEMPLATE_CAP = 1 << 20, FIGURE_NAME = 64 };
+enum { TEMPLATE_CAP = 1 << 20, FIGURE_NAME = VT_NAME_MAX + 16 };
 
 static const char *const format_names[] = {
 #define X(format) #format,
