@@ -172,6 +172,10 @@ export: all ## write runs for other programs: TO=csv|md|tfevents|... [RUN="a b"]
 	$(strip $(program) export --to $(or $(TO),csv) $(or $(RUN),$(EXP),last) $(if $(OUT),--out $(OUT)) \
 	    $(ARGS))
 
+.PHONY: report
+report: all ## one page on experiments: [RUNS="a b"] [ARGS="--title ..."]
+	$(strip $(program) report $(RUNS) $(ARGS))
+
 .PHONY: regress
 regress: all ## check against the baselines: [EXP="name ..."] [ARGS="--no-run"]
 	$(strip $(program) regress $(EXP) $(ARGS))

@@ -36,7 +36,7 @@ typedef struct vt_drawer {
     vt_formats formats;
     const char *maker;   /* the command, for the scripts' first line */
     double width;        /* of figures in inches that can choose theirs; 0: as wide as they need */
-    FILE *list;          /* takes the figures' paths, one a line */
+    FILE *list;          /* takes the figures' paths, one a line; NULL: nobody */
     vt_error no_gnuplot; /* set once gnuplot did not run: data and scripts are still written */
 } vt_drawer;
 
