@@ -41,6 +41,11 @@ check "predict, also a picture that is not there" prints predict predict "$run" 
 check "export" prints export export --to tfevents --out "$dir/board" --json "$run"
 check "export, curves" prints "export --to jsonl" export --to jsonl "$run" "$(folder none)"
 check "export, training records" prints "export --to jsonl --steps" export --to jsonl --steps "$run"
+check "ls" prints ls ls --results "$dir/vit" --json
+check "ls of a run without epochs" prints ls ls --results "$dir/none" --json
+check "gc" prints gc gc --results "$dir/vit" --json
+check "data check" prints "data check" data check quick/vit --json
+check "selftest" prints selftest selftest --json
 check "summary.json" documented summary.json "$run/summary.json"
 check "summary.json of a run without epochs" documented summary.json "$(folder none)/summary.json"
 check "perf.jsonl" documented perf.jsonl "$run/perf.jsonl" --lines
