@@ -54,6 +54,11 @@ check "diff" prints diff diff "$run" "$(folder other)" --json
 check "bench" prints bench bench quick/vit --steps 1 --json
 "$vitrine" sweep quick/vit --grid train.epochs=0,1 --results "$dir/vit" -q >"$dir/swept" 2>&1
 check "sweep --status" prints "sweep --status" sweep quick/vit --status --results "$dir/vit" --json
+
+check "ls of a run without epochs" prints ls ls --results "$dir/none" --json
+check "gc" prints gc gc --results "$dir/vit" --json
+check "data check" prints "data check" data check quick/vit --json
+check "selftest" prints selftest selftest --json
 check "summary.json" documented summary.json "$run/summary.json"
 check "summary.json of a run without epochs" documented summary.json "$(folder none)/summary.json"
 check "perf.jsonl" documented perf.jsonl "$run/perf.jsonl" --lines

@@ -175,6 +175,9 @@ equal "... the split's is in its provenance" "$(said split_digest)" \
     "$(grep -o '"split_digest": "[0-9a-f]*"' "$three/provenance.json" | cut -d'"' -f4)"
 check "data check without the files says so" \
     bash -c "'$vitrine' data check vit_ti_p4 --data-dir '$dir/none' 2>/dev/null; test \$? = 66"
+equal "the selftest's known answer is the golden one (src/train/selftest.h)" \
+    "$(sed -n 's/^#define VT_NUMERICS_KNOWN "\(.*\)"/\1/p' src/train/selftest.h)" \
+    "$(sed -n 's/^numerics //p' tests/golden.txt)"
 check "the selftest holds" alone selftest
 check "... at each vector width" says '^ok +training steps, avx2 kernels, 1 thread: '
 check "... and in JSON" alone selftest --json

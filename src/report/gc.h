@@ -7,10 +7,10 @@
  *                      each; last.safetensors and best.safetensors stay, and so do their twins
  *   VT_GC_STATES       whole runs that are in one of the states asked for
  *
- * Never touched: a run that a baseline names (`runs[].run_id` of the JSON files in
- * results/baselines, also where it was set aside), one that a process holds, and a folder with anything in it that no run has:
- * another name, a link, a device. Such places are listed as kept, with the reason. If a baseline
- * cannot be read nothing is deleted, since nobody knows what it names.
+ * Never touched: a run that a baseline names (`runs[].run_id` of the JSON files in the folder
+ * baselines, also where the run was set aside), one that a process holds, and a folder with anything
+ * in it that no run has: another name, a link, a device. Such places are listed as kept, with the
+ * reason. If a baseline cannot be read nothing is deleted, since nobody knows what it names.
  */
 #ifndef VT_REPORT_GC_H
 #define VT_REPORT_GC_H

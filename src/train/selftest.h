@@ -11,8 +11,9 @@
 
 #include <stdbool.h>
 
-/* The numeric fingerprint of this version's kernels with OpenBLAS 0.3.21's Haswell kernels. Another
- * one is not wrong in itself, but its runs have other bits than the published ones. */
+/* The same as in tests/golden.txt: the numeric fingerprint of this version's kernels with OpenBLAS
+ * 0.3.21's Haswell kernels. Another one is not wrong in itself, but its runs have other bits than
+ * the published ones. */
 #define VT_NUMERICS_KNOWN "0187f288bd4d34d1c907efd32077c23c3a59a9892910471331ccc4848425b638"
 
 /* One check: its name, whether it held, and what was found. */
