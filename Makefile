@@ -167,6 +167,10 @@ plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [E
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: attn
+attn: all ## draw a run's attention over its images: RUN=ID or EXP=NAME [ARGS="--kind maps"]
+	$(strip $(program) attn $(or $(RUN),$(EXP),last) $(ARGS))
+
 ##@ Documentation
 
 .PHONY: docs
