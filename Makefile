@@ -201,6 +201,10 @@ bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARG
 compare: all | $(filter exp,$(MAKECMDGOALS)) ## compare experiments over their seeds: [EXPS="a b c"] [ARGS="--md"]
 	$(strip $(program) compare $(EXPS) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
 
+.PHONY: attn
+attn: all ## draw a run's attention over its images: RUN=ID or EXP=NAME [ARGS="--kind maps"]
+	$(strip $(program) attn $(or $(RUN),$(EXP),last) $(ARGS))
+
 ##@ Documentation
 
 .PHONY: docs

@@ -85,7 +85,7 @@ int64_t vt_attention_choose(const vt_attention_set *a, int64_t most, int64_t *im
 static void write_text(struct drawing *d, enum style style, double x, double y, double room,
                        enum colour colour, const char *text)
 {
-    double character = style == STYLE_HEADING ? 0.071 : 0.063; /* about the widest line's */
+    double character = style == STYLE_HEADING ? 0.075 : 0.067; /* about the widest line's */
     int most = room > 0 ? (int)(room / character) : TEXT_MAX;
     vt_text shown = {0};
     vt_escape(&shown, VT_ESCAPE_SHOWN, text);
@@ -349,21 +349,25 @@ static vt_status lay_out_pairs(struct drawing *d, bool wrong, int64_t first, int
             d->column = first;
             d->y = d->bottom;
         }
-        print_name(&d->set->image[image], &verdict);
-        vt_text_printf(&verdict, ": ");
+        if (!d->set->image[image].file) {
+            print_name(&d->set->image[image], &verdict);
+            vt_text_printf(&verdict, ": ");
+        }
         print_prediction(d->set, image, &verdict);
         begin_block(d, 2, verdict.data ? verdict.data : "", ink_of(d->set, image));
         d->text.failed = d->text.failed || verdict.failed;
         vt_text_release(&verdict);
         add_picture(d, 0, image, NULL);
-        if (wrong) {
+        if (wrong)
             vt_text_printf(&verdict, "is: %s", class_of(d->set, d->set->image[image].label));
+        else if (d->set->image[image].file)
+            print_name(&d->set->image[image], &verdict);
+        if (verdict.data)
             write_text(d, STYLE_CAPTION, d->panel[d->n - 1].x,
-                       d->panel[d->n - 1].y - CAPTION / 2 - RISE, 2 * d->side + GAP, WRONG,
-                       verdict.data ? verdict.data : "");
-            d->text.failed = d->text.failed || verdict.failed;
-            vt_text_release(&verdict);
-        }
+                       d->panel[d->n - 1].y - CAPTION / 2 - RISE, 2 * d->side, wrong ? WRONG : PALE,
+                       verdict.data);
+        d->text.failed = d->text.failed || verdict.failed;
+        vt_text_release(&verdict);
         status = add_rollout(d, 1, image, NULL, err);
         end_block(d, 2);
     }
@@ -480,7 +484,7 @@ static void add_scale(struct drawing *d)
     double bar = d->view->narrow ? 1.3 : 2, y = d->bottom + 0.02;
     double root = sqrt(d->ratio), ticks[] = {1 / d->ratio, 1 / root, 1, root, d->ratio};
     char note[TEXT_MAX];
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i += d->view->narrow ? 2 : 1) {
         if (d->ratio >= 2 && ticks[i] < 1)
             snprintf(note, sizeof note, "1/%.3g", 1 / ticks[i]);
         else
@@ -491,7 +495,7 @@ static void add_scale(struct drawing *d)
                d->view->narrow ? "times the map's mean" : "attention, times the map's mean");
     d->bottom = y + BAR + 0.2;
     if (d->padding > 0) {
-        snprintf(note, sizeof note, "Left out: attention to padding, up to %.1f %% of a map.",
+        snprintf(note, sizeof note, "Left out: padding, up to %.1f %% of a map's attention",
                  100 * d->padding);
         write_text(d, STYLE_CAPTION, MARGIN, d->bottom + CAPTION / 2, 0, PALE, note);
         d->bottom += CAPTION;
