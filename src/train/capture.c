@@ -66,7 +66,7 @@ static void describe(struct layer *layer, int number, const vt_attention_layout 
                                           l->shift_h, l->shift_w, l->dilation, l->has_cls};
     snprintf(layer->name, sizeof layer->name, "layer_%02d", number);
     for (int i = 0; i < META_A_LAYER; i++) {
-        snprintf(layer->key[i], META_TEXT, "%s.%s", layer->name, keys[i]);
+        snprintf(layer->key[i], META_TEXT, "layer_%02d.%s", number, keys[i]);
         snprintf(layer->value[i], sizeof layer->value[i], "%" PRId64, values[i]);
     }
 }
