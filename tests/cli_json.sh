@@ -54,9 +54,11 @@ check "diff" prints diff diff "$run" "$(folder other)" --json
 check "bench" prints bench bench quick/vit --steps 1 --json
 "$vitrine" sweep quick/vit --grid train.epochs=0,1 --results "$dir/vit" -q >"$dir/swept" 2>&1
 check "sweep --status" prints "sweep --status" sweep quick/vit --status --results "$dir/vit" --json
-
-check "ls of a run without epochs" prints ls ls --results "$dir/none" --json
-check "gc" prints gc gc --results "$dir/vit" --json
+"$vitrine" baseline accept "$run" --reason test --results "$dir/vit" >"$dir/accepted" 2>&1
+check "regress" prints regress regress --json --results "$dir/vit"
+check "baseline show" prints "baseline show" baseline show --json --results "$dir/vit"
+check "gc" prints gc gc --json --results "$dir/vit"
+check "env" prints env env --json
 check "data check" prints "data check" data check quick/vit --json
 check "selftest" prints selftest selftest --json
 check "summary.json" documented summary.json "$run/summary.json"
