@@ -11,15 +11,16 @@
 
 enum { PROVENANCE_CAP = 64 << 20 };
 
-static bool is_identity(const char *assignment)
+/* Is a --set to be given again? Those of a place, the machine or the seed are the check's own; the
+ * others matter, even outside the experiment's id: what is logged is in the metrics' digest. */
+static bool is_kept(const char *assignment)
 {
+    static const char *const own[] = {"seed", "train.threads", "data.dir"};
     size_t size = strcspn(assignment, "=");
-    for (int i = 0; i < vt_config_field_count(); i++) {
-        vt_config_field field = vt_config_field_at(i);
-        if (strlen(field.path) == size && strncmp(field.path, assignment, size) == 0)
-            return field.identity;
-    }
-    return true; /* a whole section: {lr: 1, ...} */
+    bool kept = true;
+    for (int i = 0; i < 3; i++)
+        kept = kept && (strlen(own[i]) != size || strncmp(own[i], assignment, size) != 0);
+    return kept;
 }
 
 /* Does EXP, as it was written on a command line, have this name? */
@@ -72,7 +73,7 @@ static vt_status read_origin(struct origin *origin, const vt_outcome *run, vt_er
             set = word + 6;
         else if (word && word[0] != '-' && is_named(word, run->exp_name))
             origin->exp = word;
-        if (set && is_identity(set) && origin->n_set < 256)
+        if (set && is_kept(set) && origin->n_set < 256)
             origin->set[origin->n_set++] = set;
     }
     if (!origin->exp)

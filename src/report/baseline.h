@@ -6,7 +6,7 @@
  *   schema        1
  *   name          the file's name
  *   experiment    EXP as `train` takes it
- *   set           ["key=value"] that were given on top, in order; identity keys only
+ *   set           ["key=value"] that were given on top, in order; not seed, threads, data.dir
  *   config        {key: value} of the accepted configuration, active identity keys
  *   thresholds    {"level", "speed_factor", "floors": {metric: floor}}: which metrics can fail, the
  *                 chance of a false alarm of all together, and how much worse is never an alarm

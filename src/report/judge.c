@@ -121,9 +121,12 @@ static void say_what_differs(vt_judgement *j, const vt_baseline_run *base,
     const char *before = metrics ? base->metrics_sha256 : base->weights_sha256;
     const char *now = metrics ? run->metrics_sha256 : run->weights_sha256;
     snprintf(j->reason, sizeof j->reason,
-             "seed %llu has other bits, at the same numerics id %.12s: %s %.16s, not %.16s",
+             "seed %llu has other bits, at the same numerics id %.12s: %s %.16s, not %.16s%s",
              (unsigned long long)run->seed, run->numerics, metrics ? "metrics" : "weights", now,
-             before);
+             before,
+             strcmp(base->weights_sha256, run->weights_sha256) == 0
+                 ? " (the weights are the same: is other logging asked for?)"
+                 : "");
 }
 
 /* The metric that decided. */
