@@ -12,7 +12,7 @@
 
 #include <unistd.h>
 
-enum { TEXT = 4096, MEMORY = 400, SETS = 16 };
+enum { TEXT = 4096, MEMORY = 400, SETS = 20 };
 
 /* What a configuration does. Names of runs and ids are left out: they follow from its identity
  * alone. */
