@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "report/baseline.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BASELINE_CAP = 16 << 20, DEPTH_MAX = 3 };
+enum { DEPTH_MAX = 3 };
 
 struct gc {
     const vt_gc_request *request;
@@ -21,7 +22,7 @@ struct gc {
     char **kept; /* run ids that baselines name */
     int n_kept;
     const char *exp; /* while its folder is walked */
-    int exp_fd, baselines_fd;
+    int exp_fd;
     vt_status status;
     vt_error *err;
 };
@@ -46,43 +47,30 @@ static void keep_id(struct gc *gc, const char *id)
         fail(gc, VT_ERR_NOMEM, "no memory for the baselines");
 }
 
-static void read_baseline(void *arg, const char *name)
+/* Of every acceptance, not of the last alone: drift is judged against the oldest. */
+static void read_baseline(struct gc *gc, const char *results, const char *name)
 {
-    struct gc *gc = arg;
+    vt_baseline baseline = {0};
     vt_error reason = {0};
-    json_t *root = NULL, *run;
-    size_t i;
-    if (!vt_glob("*.json", name) || *name == '.')
-        return;
-    vt_status status = vt_json_read(gc->baselines_fd, name, BASELINE_CAP, &root, &reason);
-    const json_t *runs = json_object_get(root, "runs");
-    if (status == VT_OK && !json_is_array(runs)) {
-        char shown[200];
-        vt_text_show(shown, sizeof shown, name);
-        status = vt_fail(&reason, VT_ERR_DATA, "baselines/%s: it has no list 'runs'", shown);
-    }
+    vt_status status = vt_baseline_read(&baseline, results, name, &reason);
     if (status != VT_OK)
         fail(gc, status, reason.text);
-    json_array_foreach(runs, i, run)
-    {
-        const char *id = json_string_value(json_object_get(run, "run_id"));
-        if (id)
-            keep_id(gc, id);
-        else
-            fail(gc, VT_ERR_DATA, "a baseline has a run without a 'run_id'");
-    }
-    json_decref(root);
+    for (int a = 0; a < baseline.n_accepted && status == VT_OK; a++)
+        for (int i = 0; i < baseline.accepted[a].n_runs; i++)
+            keep_id(gc, baseline.accepted[a].run[i].run_id);
+    vt_baseline_release(&baseline);
 }
 
-static void read_baselines(struct gc *gc)
+static void read_baselines(struct gc *gc, const char *results)
 {
+    vt_baseline_names names = {0};
     vt_error reason = {0};
-    vt_status status = vt_fs_open_dir(gc->results_fd, "baselines", &gc->baselines_fd, &reason);
-    if (status == VT_OK)
-        status = vt_fs_list(gc->baselines_fd, read_baseline, gc, &reason);
-    if (status != VT_OK && status != VT_ERR_NOINPUT)
+    vt_status status = vt_baseline_names_read(&names, results, &reason);
+    if (status != VT_OK)
         fail(gc, status, reason.text);
-    vt_fs_close(&gc->baselines_fd);
+    for (int i = 0; i < names.n; i++)
+        read_baseline(gc, results, names.name[i]);
+    vt_baseline_names_release(&names);
 }
 
 /* "3f9c1a72d0be.old-2" is a baseline's run too if the part before the dot is. */
@@ -383,12 +371,11 @@ vt_status vt_gc_make(vt_gc_plan *plan, const vt_gc_request *request, vt_error *e
                     .plan = plan,
                     .results_fd = -1,
                     .exp_fd = -1,
-                    .baselines_fd = -1,
                     .err = err};
     *plan = (vt_gc_plan){0};
     gc.status = vt_fs_open_dir(AT_FDCWD, request->results, &gc.results_fd, err);
     if (gc.status == VT_OK)
-        read_baselines(&gc);
+        read_baselines(&gc, request->results);
     if (gc.status == VT_OK && (request->rules & VT_GC_OLD))
         vt_fs_list(gc.results_fd, visit_experiment, &gc, NULL);
     if (gc.status == VT_OK && (request->rules & (VT_GC_CHECKPOINTS | VT_GC_STATES)))
@@ -488,10 +475,10 @@ static void delete_item(const struct gc *gc, vt_gc_item *item)
 
 vt_status vt_gc_delete(vt_gc_plan *plan, const char *results, vt_error *err)
 {
-    struct gc gc = {.results_fd = -1, .baselines_fd = -1, .err = err};
+    struct gc gc = {.results_fd = -1, .err = err};
     gc.status = vt_fs_open_dir(AT_FDCWD, results, &gc.results_fd, err);
     if (gc.status == VT_OK)
-        read_baselines(&gc); /* again: one may have been accepted meanwhile */
+        read_baselines(&gc, results); /* again: one may have been accepted meanwhile */
     bool ready = gc.status == VT_OK;
     plan->bytes = 0;
     for (int i = 0; i < plan->n && ready; i++) {
