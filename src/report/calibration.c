@@ -3,8 +3,8 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "report/figure.h"
-#include "results/typeset.h"
 #include "results/safetensors.h"
+#include "results/typeset.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
