@@ -87,6 +87,7 @@ mkdir -p "$results/baselines"
 "$vitrine" baseline accept "$(folder all)" --name b --reason test --results "$dir/all" >/dev/null
 sed "s/$(basename "$(folder all)")/$(basename "$dead")/" "$dir/all/baselines/b.json" \
     >"$results/baselines/b.json"
+rm -r "$dir/all/baselines"
 check "gc keeps a run that a baseline names" vt gc --state dead --delete
 check "... and says so" says 'keep .*a baseline names it'
 check "... it is there" test -e "$dead/journal"
