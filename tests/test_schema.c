@@ -287,6 +287,7 @@ static const struct expectation expectations[] = {
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
     {"log.every", JOURNAL, NULL},
+    {"log.tensorboard", FILES, NULL},
     {"attention.images", FILES, NULL},
     {"attention.epochs", FILES, NULL},
     {"checkpoint.every", JOURNAL, NULL},
