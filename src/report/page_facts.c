@@ -7,11 +7,13 @@
 #include "results/json.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { PROVENANCE_CAP = 16 << 20, DIGITS = 12, CELL = 64 };
+enum { PROVENANCE_CAP = 16 << 20, DIGITS = 12, WEIGHT_DIGITS = 16, CELL = 64 };
 
 void vt_page_standing(const vt_compare *c, int row, vt_text *text)
 {
@@ -58,7 +60,8 @@ void vt_page_baseline(const vt_compare *c, int row, const char *results, vt_text
     vt_baseline_release(&baseline);
 }
 
-json_t *vt_page_provenance(const vt_outcome *run)
+/* The first attempt; NULL if it cannot be read. */
+static json_t *read_attempt(const vt_outcome *run)
 {
     json_t *root = NULL, *attempt = NULL;
     int fd = -1;
@@ -90,7 +93,7 @@ static void quote(const char *word, vt_text *text)
 
 void vt_page_command(const vt_outcome *run, vt_text *text)
 {
-    json_t *attempt = vt_page_provenance(run);
+    json_t *attempt = read_attempt(run);
     const json_t *argv = json_object_get(attempt, "argv"), *word;
     size_t i;
     vt_text_printf(text, "./vitrine");
@@ -101,17 +104,41 @@ void vt_page_command(const vt_outcome *run, vt_text *text)
         vt_text_printf(text, " ");
         quote(json_is_string(word) ? json_string_value(word) : "", text);
     }
-    vt_text_printf(text, "   # weights %.*s", DIGITS, run->weights_sha256);
-    if (*run->numerics)
-        vt_text_printf(text, " with numerics %.*s", DIGITS, run->numerics);
     json_decref(attempt);
 }
 
-static void add_digits(vt_table *table, const char *digest)
+void vt_page_expected(const vt_compare *c, int row, int i, vt_text *text)
 {
-    char digits[DIGITS + 1];
-    snprintf(digits, sizeof digits, "%.*s", DIGITS, digest);
+    const vt_outcome *run = c->row[row].run[i];
+    vt_text_printf(text, "# %s %s, seed %" PRIu64 ": weights %.*s", c->row[row].mark,
+                   c->row[row].label, run->seed, WEIGHT_DIGITS, run->weights_sha256);
+    if (*run->numerics)
+        vt_text_printf(text, ", numerics %.*s", DIGITS, run->numerics);
+}
+
+static void add_digits(vt_table *table, int n, const char *digest)
+{
+    char digits[VT_SHA256_HEX_SIZE];
+    snprintf(digits, sizeof digits, "%.*s", n, digest);
     vt_table_text(table, digits);
+}
+
+/* The commit; where files were changed, that they were and how long the kept patch is. */
+static void add_code(vt_table *table, const vt_outcome *run)
+{
+    const char *dirty = strchr(run->commit, '-');
+    int length = (int)(dirty ? dirty - run->commit : (ptrdiff_t)strlen(run->commit));
+    struct stat patch;
+    vt_text text = {0};
+    int fd = -1;
+    vt_text_printf(&text, "%.*s%s", length < DIGITS ? length : DIGITS, run->commit,
+                   dirty ? dirty : "");
+    if (dirty && vt_fs_open_dir(AT_FDCWD, run->place.path, &fd, NULL) == VT_OK &&
+        fstatat(fd, "code.patch", &patch, AT_SYMLINK_NOFOLLOW) == 0)
+        vt_text_printf(&text, ", patch of %lld bytes", (long long)patch.st_size);
+    vt_table_text(table, text.data);
+    vt_text_release(&text);
+    vt_fs_close(&fd);
 }
 
 static const char *text_of(const json_t *object, const char *key)
@@ -129,18 +156,18 @@ void vt_page_origins(const vt_compare *c, vt_table *table)
     for (int row = 0; row < c->n_rows; row++)
         for (int i = 0; i < c->row[row].n; i++) {
             const vt_outcome *run = c->row[row].run[i];
-            json_t *attempt = vt_page_provenance(run);
+            json_t *attempt = read_attempt(run);
             const json_t *build = json_object_get(attempt, "build");
             char name[VT_NAME_MAX + 16];
             snprintf(name, sizeof name, "%s %s", c->row[row].mark, run->run_id);
             vt_table_row(table);
             vt_table_text(table, name);
             vt_table_integer(table, (int64_t)run->seed, NULL);
-            add_digits(table, run->weights_sha256);
-            add_digits(table, run->metrics_sha256);
-            add_digits(table, run->data_digest);
-            add_digits(table, run->numerics);
-            vt_table_text(table, run->commit);
+            add_digits(table, WEIGHT_DIGITS, run->weights_sha256);
+            add_digits(table, WEIGHT_DIGITS, run->metrics_sha256);
+            add_digits(table, DIGITS, run->data_digest);
+            add_digits(table, DIGITS, run->numerics);
+            add_code(table, run);
             vt_table_text(table, text_of(build, "compiler"));
             vt_table_text(table, text_of(build, "kernel_path"));
             json_decref(attempt);
@@ -194,7 +221,7 @@ void vt_page_settings(const vt_compare *c, vt_table *table)
         vt_table_text(table, c->differing[i]);
         for (int row = 0; row < c->n_rows; row++) {
             const char *value = vt_compare_setting(c, row, c->differing[i]);
-            vt_table_text(table, value == VT_COMPARE_SEVERAL ? "several" : value);
+            vt_table_text(table, value == VT_COMPARE_SEVERAL ? "several" : value ? value : "—");
         }
     }
 }

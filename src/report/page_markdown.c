@@ -8,6 +8,14 @@ static void add_line(vt_text *md, const char *before, const vt_text *line)
     vt_escape(md, VT_ESCAPE_MARKDOWN, line->data);
 }
 
+/* A line of a block of code. */
+static void add_code(vt_text *md, const vt_text *line)
+{
+    vt_text_printf(md, "    ");
+    vt_escape(md, VT_ESCAPE_SHOWN, line->data);
+    vt_text_printf(md, "\n");
+}
+
 static vt_status add_table(vt_text *md, const char *heading, vt_table *table, vt_error *err)
 {
     vt_text_printf(md, "\n## %s\n\n", heading);
@@ -52,14 +60,15 @@ vt_status vt_page_markdown(const vt_page *page, vt_text *md, vt_error *err)
     vt_page_origins(c, &table);
     if (status == VT_OK)
         status = add_table(md, "Where it came from", &table, err);
-    vt_text_printf(md, "\n## Again\n\n");
+    vt_text_printf(md, "\n## Reproduce\n\n");
     for (int row = 0; row < c->n_rows; row++)
         for (int i = 0; i < c->row[row].n; i++) {
             line.size = 0;
+            vt_page_expected(c, row, i, &line);
+            add_code(md, &line);
+            line.size = 0;
             vt_page_command(c->row[row].run[i], &line);
-            vt_text_printf(md, "    ");
-            vt_escape(md, VT_ESCAPE_SHOWN, line.data);
-            vt_text_printf(md, "\n");
+            add_code(md, &line);
         }
     vt_text_release(&line);
     return status == VT_OK && md->failed ? vt_fail(err, VT_ERR_NOMEM, "no memory for the report")
