@@ -367,11 +367,7 @@ static void release(struct gc *gc)
 
 vt_status vt_gc_make(vt_gc_plan *plan, const vt_gc_request *request, vt_error *err)
 {
-    struct gc gc = {.request = request,
-                    .plan = plan,
-                    .results_fd = -1,
-                    .exp_fd = -1,
-                    .err = err};
+    struct gc gc = {.request = request, .plan = plan, .results_fd = -1, .exp_fd = -1, .err = err};
     *plan = (vt_gc_plan){0};
     gc.status = vt_fs_open_dir(AT_FDCWD, request->results, &gc.results_fd, err);
     if (gc.status == VT_OK)

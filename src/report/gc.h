@@ -8,9 +8,10 @@
  *   VT_GC_STATES       whole runs that are in one of the states asked for
  *
  * Never touched: a run that a baseline names (`runs[].run_id` of the JSON files in the folder
- * baselines, also where the run was set aside), one that a process holds, and a folder with anything
- * in it that no run has: another name, a link, a device. Such places are listed as kept, with the
- * reason. If a baseline cannot be read nothing is deleted, since nobody knows what it names.
+ * baselines, also where the run was set aside), one that a process holds, and a folder with
+ * anything in it that no run has: another name, a link, a device. Such places are listed as kept,
+ * with the reason. If a baseline cannot be read nothing is deleted, since nobody knows what it
+ * names.
  */
 #ifndef VT_REPORT_GC_H
 #define VT_REPORT_GC_H
