@@ -445,7 +445,9 @@ vt_status vt_page_html(const vt_page *page, int dir_fd, const char *folder, vt_t
     if (status != VT_OK)
         goto done;
     put(&w, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+            "style-src 'unsafe-inline'; img-src data:\">\n<title>");
     put_text(&w, title);
     put(&w, "</title>\n<style>");
     put(&w, style);
