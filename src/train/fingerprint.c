@@ -199,13 +199,13 @@ static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
     const size_t backward = vt_linear_scratch(ROWS, OUT, IN, true);
     const size_t scratch_bytes = forward > backward ? forward : backward;
     float *host = vt_calloc(floats, sizeof *host);
-    float *x = vt_dev_alloc(dev, floats * sizeof *x), *w = x + X, *y = w + W, *dx = y + Y;
-    float *dw = dx + X, *dy = dw + W;
+    float *x = vt_dev_alloc(dev, floats * sizeof *x);
     void *scratch = vt_dev_alloc(dev, scratch_bytes);
     vt_status status = vt_dev_reserve(dev, vt_linear_worker_scratch(), err);
     if (!host || !x || !scratch)
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
     if (status == VT_OK) {
+        float *w = x + X, *y = w + W, *dx = y + Y, *dw = dx + X, *dy = dw + W;
         for (size_t i = 0; i < floats; i++)
             host[i] = vt_rng_uniform(&rng, i) - 0.5F;
         vt_dev_write(dev, x, host, floats * sizeof *host);
