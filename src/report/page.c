@@ -24,7 +24,7 @@ static const char style[] =
     "@media (prefers-color-scheme:dark){:root{--paper:#14171a;--text:#e8eaed;--line:#3a4149;"
     "--soft:#a3adb8;--shade:#1e2327;--link:#7db4ff;--warn:#ff9d45}}"
     "*{box-sizing:border-box}"
-    "body{margin:0 auto;padding:1.2rem;max-width:62rem;background:var(--paper);color:var(--text);"
+    "body{margin:0 auto;padding:1.2rem;max-width:68rem;background:var(--paper);color:var(--text);"
     "font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}"
     "h1{font-size:1.7rem;line-height:1.2;margin:.4rem 0 1rem}"
     "h2{font-size:1.25rem;margin:2.2rem 0 .6rem;padding-top:.5rem;border-top:1px solid var(--line)}"
@@ -37,7 +37,7 @@ static const char style[] =
     ".verdict .unfair{border-left-color:var(--warn)}"
     ".wide{overflow-x:auto;margin:.6rem 0}.wide:focus{outline:2px solid var(--link)}"
     "table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left;"
+    "th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left;"
     "vertical-align:top;white-space:nowrap}"
     "thead th{border-bottom:2px solid var(--soft)}.number{text-align:right}"
     "tbody th{font-weight:600}.notes{font-size:.875rem;color:var(--soft);padding-left:1.2rem}"
@@ -46,6 +46,7 @@ static const char style[] =
     "gap:1rem 2rem;align-items:start}.figures p{margin:.5rem 0}"
     "figure{margin:.5rem 0;min-width:0}figure "
     "svg.vt-figure{display:block;max-width:34rem!important}"
+    ".paper svg.vt-figure{background:#fff;--vt-ink:#222222;--vt-soft:#555555;--vt-frame:#444444}"
     "figcaption{font-size:.875rem;color:var(--soft);margin-top:.3rem}"
     "pre{overflow-x:auto;padding:.7rem;background:var(--shade);font-size:.8125rem;line-height:1.4}"
     "summary{cursor:pointer;margin:.4rem 0}.none{color:var(--soft)}"
@@ -140,8 +141,10 @@ static void end_figures(struct writer *w)
     put(w, "</div>\n");
 }
 
-/* The SVG file NAME.svg of the folder. `alt` says what it shows, `caption` how to read it. */
-static void put_svg(struct writer *w, const char *name, const char *alt, const char *caption)
+/* The SVG file NAME.svg of the folder. `alt` says what it shows, `caption` how to read it; `paper`:
+ * it is light in dark pages too, for it holds pictures on white. */
+static void put_svg(struct writer *w, const char *name, const char *alt, const char *caption,
+                    bool paper)
 {
     vt_error err = {0};
     vt_text svg = {0};
@@ -149,7 +152,7 @@ static void put_svg(struct writer *w, const char *name, const char *alt, const c
         vt_text_printf(&svg, "Not drawn, for gnuplot did not run: %s", alt);
         put_none(w, svg.data ? svg.data : "");
     } else if (vt_svg_inline_file(w->fd, name, name, alt, &svg, &err) == VT_OK) {
-        put(w, "<figure>");
+        put(w, paper ? "<figure class=\"paper\">" : "<figure>");
         vt_text_append(w->html, svg.data, svg.size);
         put(w, "<figcaption>");
         put_text(w, caption);
@@ -163,8 +166,10 @@ static void put_svg(struct writer *w, const char *name, const char *alt, const c
 static void put_kind(struct writer *w, vt_figure_kind kind, const vt_groups *groups,
                      const char *caption)
 {
-    const vt_figure_options options = {
-        .width = VT_WIDTH_SINGLE, .split = VT_SPLIT_TEST, .epoch = -1};
+    /* A matrix needs room for its numbers. */
+    const vt_figure_options options = {.width = kind == VT_FIGURE_CONFUSION ? 5.0 : VT_WIDTH_SINGLE,
+                                       .split = VT_SPLIT_TEST,
+                                       .epoch = -1};
     char name[VT_NAME_MAX + 1];
     vt_error err = {0};
     vt_text alt = {0}, below = {0};
@@ -179,7 +184,7 @@ static void put_kind(struct writer *w, vt_figure_kind kind, const vt_groups *gro
         vt_text_printf(&below, "%s%s%s", each ? group : "", each ? ": " : "", caption);
         w->html->failed |= alt.failed || below.failed;
         if (!w->html->failed)
-            put_svg(w, vt_figure_name(kind, groups, i, name), alt.data, below.data);
+            put_svg(w, vt_figure_name(kind, groups, i, name), alt.data, below.data, false);
     }
     vt_text_release(&alt);
     vt_text_release(&below);
@@ -251,9 +256,9 @@ static void write_curves(struct writer *w, const vt_groups *groups)
     put(w, "<p>Several seeds are a mean line in a band of plus and minus one sample standard "
            "deviation.</p>\n");
     begin_figures(w);
-    put_kind(w, VT_FIGURE_LOSS, groups, "training and test loss against the epoch.");
-    put_kind(w, VT_FIGURE_ACCURACY, groups, "training and test accuracy against the epoch.");
-    put_kind(w, VT_FIGURE_RATE, groups, "learning rate against the epoch.");
+    put_kind(w, VT_FIGURE_LOSS, groups, "Training and test loss against the epoch.");
+    put_kind(w, VT_FIGURE_ACCURACY, groups, "Training and test accuracy against the epoch.");
+    put_kind(w, VT_FIGURE_RATE, groups, "Learning rate against the epoch.");
     end_figures(w);
 }
 
@@ -261,9 +266,9 @@ static void write_classes(struct writer *w, const vt_groups *groups)
 {
     put_heading(w, "classes", "Classes and calibration");
     begin_figures(w);
-    put_kind(w, VT_FIGURE_CLASSES, groups, "test accuracy of each class.");
+    put_kind(w, VT_FIGURE_CLASSES, groups, "Test accuracy of each class.");
     put_kind(w, VT_FIGURE_CALIBRATION, groups,
-             "reliability diagram, accuracy against confidence; a model that knows how sure it may "
+             "Reliability diagram, accuracy against confidence; a model that knows how sure it may "
              "be lies on the diagonal.");
     if (groups->n <= GROUPS_CONFUSION)
         put_kind(w, VT_FIGURE_CONFUSION, groups, "confusion matrix of the test images.");
@@ -296,7 +301,7 @@ static void put_attention(struct writer *w, int row, const vt_attention_set *set
                            : "test images and the mean over the heads of each layer's attention.");
     vt_status status = vt_attention_figure(&w->drawer, w->fd, w->folder, set, &view, &err);
     if (status == VT_OK && says.data)
-        put_svg(w, name, says.data, says.data);
+        put_svg(w, name, says.data, says.data, true);
     else
         put_none(w, err.text);
     vt_text_release(&says);
@@ -344,7 +349,7 @@ static void write_speed(struct writer *w, const vt_groups *groups)
     vt_page_costs(&w->page->compare, &table);
     put_table(w, "costs", "cost of the experiments", &table);
     begin_figures(w);
-    put_kind(w, VT_FIGURE_SPEED, groups, "training images a second, and the time of a step.");
+    put_kind(w, VT_FIGURE_SPEED, groups, "Training images a second, and the time of a step.");
     end_figures(w);
 }
 
