@@ -143,9 +143,9 @@ FORCE:
 program := $(if $(filter release,$(MODE)),./vitrine,$(BUILD)/vitrine)
 
 # Said before anything is built; a wrong name is answered by the program.
-ifneq ($(filter exp bench,$(MAKECMDGOALS)),)
+ifneq ($(filter exp bench sweep,$(MAKECMDGOALS)),)
 ifeq ($(EXP),)
-$(error $(firstword $(filter exp bench,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
+$(error $(firstword $(filter exp bench sweep,$(MAKECMDGOALS))): say which experiment, EXP=NAME, from: $(patsubst experiments/%.yaml,%,$(filter-out \
         experiments/base/%,$(wildcard experiments/*.yaml experiments/*/*.yaml))))
 endif
 endif
@@ -154,9 +154,27 @@ endif
 exp: all ## run, or resume, one experiment: EXP=NAME [SET="key=value ..."] [ARGS="--threads 2"]
 	$(strip $(program) train $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
 
+.PHONY: sweep
+sweep: all ## several settings and seeds: EXP=NAME [GRID="key=a,b ..."] [SEEDS=0..4] [SET=...] [ARGS="-j 2"]
+	$(strip $(program) sweep $(EXP) $(foreach g,$(GRID),--grid '$(g)') \
+	    $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: verify
+verify: all ## train a finished run once more and compare every bit: RUN=ID [ARGS="--epochs 1"]
+	$(strip $(program) verify $(RUN) $(ARGS))
+
 .PHONY: plots
 plots: all | $(filter exp,$(MAKECMDGOALS)) ## draw curves of the newest runs: [EXP=NAME] [RUN=ID] [ARGS=...]
 	$(strip $(program) plot $(or $(RUN),$(EXP)) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
+.PHONY: export
+export: all ## write runs for other programs: TO=csv|md|tfevents|... [RUN="a b"] [OUT=FILE] [ARGS=...]
+	$(strip $(program) export --to $(or $(TO),csv) $(or $(RUN),$(EXP),last) $(if $(OUT),--out $(OUT)) \
+	    $(ARGS))
+
+.PHONY: report
+report: all ## one page on experiments: [RUNS="a b"] [ARGS="--title ..."]
+	$(strip $(program) report $(RUNS) $(ARGS))
 
 .PHONY: regress
 regress: all ## check against the baselines: [EXP="name ..."] [ARGS="--no-run"]
@@ -167,9 +185,25 @@ baseline: all ## accept runs as the baseline: EXP=NAME or RUN=ID, REASON="why" [
 	$(if $(EXP)$(RUN),$(strip $(program) baseline accept $(or $(RUN),$(EXP)) --reason '$(REASON)' \
 	    $(ARGS)),$(strip $(program) baseline show $(ARGS)))
 
+.PHONY: ls
+ls: all ## list the runs and their states: [EXP=NAME] [ARGS="--state dead"]
+	$(strip $(program) ls $(EXP) $(ARGS))
+
+.PHONY: gc
+gc: all ## say what could be deleted under results/: [ARGS="--state dead --delete"]
+	$(strip $(program) gc $(ARGS))
+
 .PHONY: bench
 bench: all ## time training steps, op by op: EXP=NAME [SET="key=value ..."] [ARGS="--steps 10"]
 	$(strip $(program) bench $(EXP) $(foreach s,$(SET),--set '$(s)') $(ARGS))
+
+.PHONY: compare
+compare: all | $(filter exp,$(MAKECMDGOALS)) ## compare experiments over their seeds: [EXPS="a b c"] [ARGS="--md"]
+	$(strip $(program) compare $(EXPS) $(if $(filter exp,$(MAKECMDGOALS)),,$(ARGS)))
+
+.PHONY: attn
+attn: all ## draw a run's attention over its images: RUN=ID or EXP=NAME [ARGS="--kind maps"]
+	$(strip $(program) attn $(or $(RUN),$(EXP),last) $(ARGS))
 
 ##@ Documentation
 
@@ -194,16 +228,32 @@ format: ## bring the C sources into the format that lint asks for
 
 ##@ House keeping
 
+# The program writes these itself, from the tables that its --help prints.
+share := $(DESTDIR)$(PREFIX)/share
+$(BUILD)/share/vitrine.1: help_words := --man
+$(BUILD)/share/vitrine: help_words := --completion bash
+$(BUILD)/share/_vitrine: help_words := --completion zsh
+shared := vitrine.1 vitrine _vitrine
+$(shared:%=$(BUILD)/share/%): $(BUILD)/vitrine
+	@mkdir -p $(@D)
+	$(call say,help) $< help $(help_words) >$@
+
 .PHONY: install
-install: all ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
+install: all $(shared:%=$(BUILD)/share/%) ## install the release build: [PREFIX=/usr/local] [DESTDIR=]
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(programs) $(DESTDIR)$(PREFIX)/bin
+	install -d $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions
+	install -m 644 $(BUILD)/share/vitrine.1 $(share)/man/man1
+	install -m 644 $(BUILD)/share/vitrine $(share)/bash-completion/completions
+	install -m 644 $(BUILD)/share/_vitrine $(share)/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/vitrine/plots
 	install -m 644 plots/*.gp $(DESTDIR)$(PREFIX)/share/vitrine/plots
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(programs)))
+	rm -f $(share)/man/man1/vitrine.1 $(share)/bash-completion/completions/vitrine \
+	    $(share)/zsh/site-functions/_vitrine
 	rm -rf $(DESTDIR)$(PREFIX)/share/vitrine
 
 .PHONY: clean

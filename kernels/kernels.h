@@ -59,16 +59,19 @@ typedef uint32_t vt_draw_stream;
  * rows [i * h, min(rows, (i + 1) * h)) with h = ceil(rows / chunks). */
 int64_t vt_row_chunks(int64_t rows);
 
-/* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out) or NULL */
+/* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out) or NULL. scratch:
+ * vt_linear_scratch(...) bytes in each pass, and on the CPU vt_linear_worker_scratch() a thread. */
 typedef void vt_linear_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
-                              int64_t out, int64_t in);
+                              int64_t out, int64_t in, void *scratch);
 /* dx (rows, in) = or += dy w */
 typedef void vt_linear_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w, int64_t rows,
-                                int64_t out, int64_t in);
-/* dw += dy^T x;  db += sum_r dy.  dw or db may be NULL. scratch: vt_row_chunks(rows) * out floats
- */
+                                int64_t out, int64_t in, void *scratch);
+size_t vt_linear_scratch(int64_t rows, int64_t out, int64_t in, bool backward);
+size_t vt_linear_worker_scratch(void);
+/* dw += dy^T x;  db += sum_r dy.  dw or db may be NULL; without dw, scratch may be
+ * vt_row_chunks(rows) * out floats. */
 typedef void vt_linear_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x, int64_t rows,
-                                int64_t out, int64_t in, float *scratch);
+                                int64_t out, int64_t in, void *scratch);
 
 /* ---- layer norm over the last axis: y = (x - mean) * rstd * w + b; rstd = 1/sqrt(var + eps),
  * var biased. mean, rstd (rows) are outputs. */

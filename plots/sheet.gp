@@ -21,18 +21,19 @@ do for [f in formats] {
     set rmargin at screen 1
     set bmargin at screen 0
     set tmargin at screen 1
+    small = font_of(f, 8)
     plot for [i = 0:images - 1] pixels binary skip=3 * side * side * i array=(side, side) \
             format="%uchar" dx=image / side dy=image / side \
             origin=(x(i) + image / side / 2.0, y(i) + image / side / 2.0) with rgbimage, \
         data skip 1 using (x($0) + image / 2.0):(row($0)):\
             (two_lines ? strcol(4) . "," : sprintf("%s, (%s)", strcol(4), strcol(3))):\
-            (ink(strcol(4), strcol(3))) with labels font "Sans,8" textcolor rgb variable, \
+            (ink(strcol(4), strcol(3))) with labels font small textcolor rgb variable, \
         for [k = 1:two_lines] data skip 1 using (x($0) + image / 2.0):(row($0) + line):\
             (sprintf("(%s)", strcol(3))):(ink(strcol(4), strcol(3))) \
-            with labels font "Sans,8" textcolor rgb variable, \
+            with labels font small textcolor rgb variable, \
         for [k = 1:probability] data skip 1 \
             using (x($0) + image / 2.0):(row($0) + line * (1 + two_lines)):\
             (sprintf("%.1f %%  #%s", 100 * $5, strcol(1))) \
-            with labels font "Sans,7" textcolor rgb "#666666"
+            with labels font small textcolor rgb "#666666"
     unset output
 }

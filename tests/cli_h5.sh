@@ -50,7 +50,10 @@ END
 END
     done
     cat <<'END'
+/attention/patch_col I32LE 8
+/attention/patch_row I32LE 8
 /attention/pred U16LE 2x2
+/attention/rollout F32LE 2x2x8x8
 /attention/row I32LE 32
 /attention/snapshot_epoch I32LE 2
 /checkpoints/epoch I64LE 2

@@ -30,7 +30,7 @@ says() {
     grep -qE -- "$1" "$tree/out"
 }
 
-unset MAKEFLAGS MFLAGS MAKELEVEL MODE
+unset MAKEFLAGS MFLAGS MAKELEVEL MODE TESTS
 cp -r Makefile scripts "$tree"
 cd "$tree" || exit 1
 mkdir -p src/base src/cli src/h5 tests plots experiments/base experiments/quick
@@ -141,6 +141,10 @@ run make exp EXP=quick/vit 'SET=train.epochs=2 model.heads=[3,6,12]' ARGS=--forc
 check "make exp shows and runs the one command, one --set a value" eval '
     says "^\./vitrine train quick/vit --set .train.epochs=2. .*--force" &&
     says "\[train\]\[quick/vit\]\[--set\]\[train\.epochs=2\]\[--set\]\[model\.heads=\[3,6,12\]\]\[--force\]"'
+run make sweep EXP=quick/vit 'GRID=optim.lr=1e-3,3e-4 model.depths=[2,2],[4]' SEEDS=0..2 SET=train.epochs=1 'ARGS=-j 2'
+check "make sweep shows and runs the one command, one --grid a key" eval '
+    says "\[sweep\]\[quick/vit\]\[--grid\]\[optim\.lr=1e-3,3e-4\]\[--grid\]\[model\.depths=\[2,2\],\[4\]\]" &&
+    says "\[--seeds\]\[0\.\.2\]\[--set\]\[train\.epochs=1\]\[-j\]\[2\]"'
 run make plots exp EXP=quickstart
 check "exp and plots in one command train first" \
     test "$(grep -o '^\[[a-z]*\]' out | tr -d '\n')" = '[train][plot]'
@@ -153,6 +157,10 @@ run make install DESTDIR="$tree/stage" PREFIX=/opt/v
 check "make install honours PREFIX and DESTDIR" \
     test "$rc" = 0 -a -x stage/opt/v/bin/vitrine -a -x stage/opt/v/bin/vitrine-h5 -a ! -h stage/opt/v/bin/vitrine \
     -a -f stage/opt/v/share/vitrine/plots/style.gp
+check "... with the manual page and completion that the program writes" eval '
+    grep -qxF "[help][--man]" stage/opt/v/share/man/man1/vitrine.1 &&
+    grep -qxF "[help][--completion][bash]" stage/opt/v/share/bash-completion/completions/vitrine &&
+    grep -qxF "[help][--completion][zsh]" stage/opt/v/share/zsh/site-functions/_vitrine'
 run make uninstall DESTDIR="$tree/stage" PREFIX=/opt/v
 check "make uninstall removes what install put there" \
     test "$rc" = 0 -a -z "$(find stage -type f)"

@@ -43,7 +43,7 @@ else
     check "... and gnuplot has nothing to say" test ! -s "$dir/errors"
     for name in loss accuracy learning_rate stacked; do
         check "$name: figure, script and data lie in the run's folder" \
-            test -s "$vit/plots/$name.svg" -a -s "$vit/plots/$name.gp" -a -s "$vit/plots/curves.tsv"
+            test -s "$vit/plots/$name.svg" -a -s "$vit/plots/$name.gp" -a -s "$vit/plots/$name.tsv"
     done
     for word in train test epoch quick-vit; do
         check "the figure says '$word'" grep -q ">.*$word.*</text>" "$vit/plots/stacked.svg"
@@ -66,10 +66,46 @@ else
     check "an experiment narrows it" plot quick/vit --format svg
     check "... to its newest run" all_are_figures 4
     check "... in that format alone" test ! -e "$vit/plots/loss.png" -a ! -e "$swin/plots"
-    check "a run's first digits, --run and --exp name runs too" \
-        plot "$(basename "$vit" | cut -c1-6)" --run "$swin" --exp quick-vit --format png
-    check "... as many as wanted" all_are_figures 12
     rm -r "$vit/plots"
+    check "several runs are drawn in one set of axes: first digits, --run and --exp name them" \
+        plot "$(basename "$vit" | cut -c1-6)" --run "$swin" --exp quick-vit --format png
+    check "... loss and accuracy, in the folder of the results" \
+        eval 'all_are_figures 2 && test -s "$results/plots/loss.png" && test ! -e "$vit/plots"'
+    check "... each in a column of the table" \
+        grep -q "quick-swin test_loss.*quick-vit test_loss" "$results/plots/loss.tsv"
+    every=loss,accuracy,lr,gradnorm,speed,confusion,calibration,classes
+    for width in single double; do
+        check "every kind is drawn, $width" \
+            plot quick/vit quick/swin --kind $every --width $width --out "$dir/out-$width"
+        check "... the confusion matrices apart, and gnuplot has nothing to say" \
+            eval 'all_are_figures 27 && test ! -s "$dir/errors"'
+        check "... and drawn again all but the speed, which is measured, have the same bytes" \
+            eval 'sum=$(cat "$dir/out-$width"/[!s]* | sha256sum)
+                plot quick/vit quick/swin --kind $every --width $width --out "$dir/out-$width"
+                test "$sum" = "$(cat "$dir/out-$width"/[!s]* | sha256sum)"'
+    done
+    equal "single is 3.3 inches wide" \
+        "$(grep -o 'viewBox="0 0 [0-9]*' "$dir/out-single/loss.svg")" 'viewBox="0 0 317'
+    equal "... and double 6.9" \
+        "$(grep -o 'viewBox="0 0 [0-9]*' "$dir/out-double/loss.svg")" 'viewBox="0 0 662'
+    for name in quick-vit quick-swin test train; do
+        check "the legend says $name" grep -q ">$name</text>" "$dir/out-double/loss.svg"
+    done
+    check "the diagram tells the calibration error" grep -q "ECE [0-9.]* %" \
+        "$dir/out-single/calibration.svg"
+    check "a logarithmic axis is drawn on request" \
+        plot quick/vit --kind loss --log --format svg --out "$dir/log"
+    check "... and said in the script" grep -q 'log_y\[1\] = 1' "$dir/log/loss.gp"
+    "$vitrine" train quick/vit --seed 7 --results "$results" >"$dir/third.log" 2>&1
+    check "an experiment's seeds are folded" plot quick/vit --kind accuracy --format svg --out "$dir/band"
+    check "... into a mean, a band and their number" grep -q "test_top1_percent mean.*low.*high.*seeds" \
+        "$dir/band/accuracy.tsv"
+    check "... as the figure says" grep -q "standard deviation of 2 seeds" "$dir/band/accuracy.svg"
+    check "--each keeps them apart" plot quick/vit --each --kind loss --format svg --out "$dir/each"
+    check "... by their seeds" grep -q "quick-vit seed 7" "$dir/each/loss.svg"
+    rm -r "$(ls -td "$results"/quick-vit/*/ | head -1)"
+    check "several runs are typed in one set of axes" plot quick/vit quick/swin --terminal
+    check "... with a key" eval 'grep -q "quick-swin test" "$dir/said"'
     check "--terminal draws with characters" plot --terminal quick-vit
     check "... the three curves" \
         bash -c "grep -q loss '$dir/said' && grep -q accuracy '$dir/said' && grep -q 'learning rate' '$dir/said'"
@@ -89,6 +125,10 @@ wrong "an unknown format is refused" 64 "not 'jpg'" --format svg,jpg
 wrong "an empty format is refused" 64 "not ''" --format svg,
 printf 'VTJRNL1\n' >"$dir/journal"
 mkdir -p "$results/early/0123456789ab" && mv "$dir/journal" "$results/early/0123456789ab"
+wrong "an unknown kind is refused" 64 "not 'los'" --kind loss,los quick/vit
+wrong "an unknown width is refused" 64 "not 'wide'" --width wide
+wrong "an epoch that was not evaluated is named" 66 "after epoch 99" --kind classes --epoch 99 quick/vit
+wrong "figures with characters are curves" 64 "cannot be drawn" --kind confusion --terminal quick/vit
 wrong "a run without an epoch is refused" 65 "no record" early
 results=$dir/nowhere
 wrong "a missing results folder is named" 66 "$dir/nowhere"
@@ -101,7 +141,7 @@ PATH=$dir/bin plot
 equal "without gnuplot the exit code is 69" "$code" 69
 check "... the message says what to install" grep -q gnuplot-nox "$dir/errors"
 check "... and data and scripts of all figures are kept" \
-    test -s "$vit/plots/curves.tsv" -a -s "$swin/plots/stacked.gp" -a -s "$results/plots/compare.gp"
+    test -s "$vit/plots/loss.tsv" -a -s "$swin/plots/stacked.gp" -a -s "$results/plots/compare.gp"
 printf '#!/bin/bash\necho "line 7: bad thing" >&2\nexit 3\n' >"$dir/bin/gnuplot"
 chmod +x "$dir/bin/gnuplot"
 PATH=$dir/bin plot quick-vit

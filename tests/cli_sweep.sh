@@ -27,6 +27,7 @@ launch_sweep() {
         >"$dir/$last_run.out" 2>"$dir/$last_run.err" </dev/null &
     pid=$!
 }
+sweeps() { find "$dir/$1/sweeps" -mindepth 1 -maxdepth 1 | wc -l; }
 manifest() { echo "$dir/$1"/sweeps/*/manifest.json; }
 # run_id NAME ROW
 run_id() {
@@ -59,14 +60,15 @@ done
 sweep two quick/vit "${small[@]}" --grid optim.lr=1e-3,3e-4 --seeds 0..1 -j 2
 equal "the same command finds it done" "$code" 0
 check "... without starting a process" lacks "$dir/two.err" "started"
-equal "... in the same manifest" "$(ls "$dir/two/sweeps" | wc -l)" 1
+equal "... in the same manifest" "$(sweeps two)" 1
 sweep two quick/vit "${small[@]}" --grid optim.lr=1e-3,3e-4,1e-4 --seeds 0..1 --dry-run
 equal "a dry run of a larger grid lists its runs" "$code" 0
-check "... with those done before" bash -c \
-    "grep -c ' done ' '$dir/two.out' | grep -qx 4 && grep -c ' queued ' '$dir/two.out' | grep -qx 2"
-equal "... and writes nothing" "$(ls "$dir/two/sweeps" | wc -l)" 1
+equal "... with those done before" \
+    "$(awk '$5 == "done" || $5 == "queued" { print $5 }' "$dir/two.out" | uniq -c | xargs)" \
+    "4 done 2 queued"
+equal "... and writes nothing" "$(sweeps two)" 1
 sweep two quick/vit "${small[@]}" --grid optim.lr=1e-3,3e-4 --seeds 0
-equal "another list of seeds is another manifest" "$(ls "$dir/two/sweeps" | wc -l)" 2
+equal "another list of seeds is another manifest" "$(sweeps two)" 2
 check "... whose runs are done already" has "$dir/two.out" "2 of 2 runs done"
 sweep two quick-vit --status
 equal "the status of an experiment's newest sweep needs no grid" "$code" 0
@@ -98,15 +100,18 @@ check "... nothing is written" test ! -e "$dir/none"
 
 # --- one run fails, the others go on ---
 diverge=(quick/vit "${small[@]}" --set optim.name=sgd --set train.epochs=2)
-sweep fails "${diverge[@]}" --grid optim.lr=1e-3,1e30,1e-4
+sweep fails "${diverge[@]}" --grid optim.lr=1e-3,100,1e-4
 equal "a diverging run's exit code is that of the sweep" "$code" 3
 check "... the one after it is trained" has "$dir/fails.err" "row 2 of 3 (optim.lr=1e-4 seed 0): done"
 check "... the summary says so" has "$dir/fails.out" "2 of 3 runs done"
 check "... which log tells why" matches "$dir/fails.err" "row 1 .*FAILED with exit code 3: see run-1.log"
 check "... and it does" has "$dir/fails/sweeps"/*/run-1.log "not finite"
-sweep fast "${diverge[@]}" --grid optim.lr=1e-3,1e30,1e-4 --fail-fast
+sweep fast "${diverge[@]}" --grid optim.lr=1e-3,100,1e-4 --fail-fast
 equal "with --fail-fast the exit code is the same" "$code" 3
 check "... but nothing is started after it" lacks "$dir/fast.err" "row 2 of 3 (optim.lr=1e-4 seed 0): started"
+sweep beside quick/swin "${long[@]}" --set optim.name=sgd --grid optim.lr=1e-3,100 -j 2 --fail-fast
+equal "... with another run beside it too" "$code" 3
+check "... which saves" has "$dir/beside.err" "row 0 of 2 (optim.lr=1e-3 seed 0): stopped, to be continued"
 
 # --- killed, and asked to stop ---
 train whole0 quick/swin "${long[@]}" --seed 0
@@ -171,7 +176,7 @@ cat >"$dir/bin/sbatch" <<'END'
 script=$1
 value() { sed -nE "s/^#SBATCH --$1=\"?([^\"]*)\"?\$/\1/p" "$script"; }
 array=$(value array)
-cp "$script" "$SPOOL/script"
+cp "$script" "$SPOOL/script" && chmod +x "$SPOOL/script"
 for ((task = 0; task <= ${array#0-}; task++)); do
     export SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=$(value cpus-per-task)
     output=$(value output)

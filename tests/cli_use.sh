@@ -172,7 +172,7 @@ check "... with timm's call for the network" \
 check "... and the classes" grep -qF 'warm disc' <(header "$run/model.safetensors")
 first=$(sha256 "$run/model.safetensors")
 check "export takes a file name and the last weights" \
-    vt export --to safetensors last --results "$dir/vit" --which last --output "$dir/out.safetensors"
+    vt export --to safetensors last --results "$dir/vit" --which last --out "$dir/out.safetensors"
 check "... they are the best ones here, under their own name" \
     bash -c "! cmp -s '$run/model.safetensors' '$dir/out.safetensors'"
 vt export --to safetensors "$run"

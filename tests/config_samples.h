@@ -18,7 +18,7 @@ static const config_sample config_samples[] = {
 
 enum {
     N_CONFIG_SAMPLES = sizeof config_samples / sizeof *config_samples,
-    SAMPLE_SETS_MAX = 8,
+    SAMPLE_SETS_MAX = 12,
     SAMPLE_SET_SIZE = 200,
 };
 

@@ -252,6 +252,15 @@ static void a_validation_part_and_limits_are_taken_as_elsewhere(void **state)
     vt_data_free(data);
     r.val = 8;
     expect_refusal(&r, VT_ERR_CONFIG, "data.val: 8 of the 8 training images of folder");
+    r.val = 4;
+    r.limit_train = 4;
+    vt_data_free(open_set(&r));
+    r.limit_train = 5;
+    expect_refusal(&r, VT_ERR_CONFIG, "data.limit_train is 5, and ");
+    expect_refusal(&r, VT_ERR_CONFIG, " has 4 training images after data.val");
+    r.limit_train = 0;
+    r.limit_test = 3;
+    expect_refusal(&r, VT_ERR_CONFIG, " has 2 test images; 0 takes all");
     vt_scratch_free(&s);
 }
 
@@ -451,6 +460,75 @@ static void batches_do_not_depend_on_threads_memory_or_order(void **state)
     }
 }
 
+static void a_feed_hands_out_what_batches_hold(void **state)
+{
+    (void)state;
+    enum { N = 19, BATCH = 5 };
+    static const int threads[] = {1, 3, 50, 0};
+    static float all[N][PIXELS];
+    int32_t labels[N];
+    uint32_t items[N];
+    vt_pool *pool = pool_of(2);
+    for (uint32_t i = 0; i < N; i++)
+        items[i] = i * 7 % N;
+    for (int which = 0; which < 8; which++) {
+        vt_data_request r = request_of(FOLDER);
+        vt_error err = {0};
+        vt_feed *feed;
+        r.max_bad = 1;
+        r.keep_bytes = which < 4 ? -1 : 0;
+        set_lists(&r, 1);
+        vt_data *data = open_set(&r);
+        assert_int_equal(vt_feed_new(&feed, data, pool, threads[which % 4], BATCH, &err), VT_OK);
+        for (int64_t epoch = 0; epoch < 4; epoch++) {
+            bool augment = epoch % 2 == 0, broken_off = epoch == 1;
+            assert_int_equal(vt_batch_load(data, pool, VT_PART_TRAIN, augment, 8, epoch, items, N,
+                                           *all, labels, &err),
+                             VT_OK);
+            vt_feed_begin(feed, VT_PART_TRAIN, augment, 8, epoch, items, N);
+            for (int64_t at = 0; at < (broken_off ? 2 * BATCH : N); at += BATCH) {
+                vt_batch batch;
+                assert_int_equal(vt_feed_next(feed, &batch, &err), VT_OK);
+                assert_int_equal(batch.n, at + BATCH < N ? BATCH : N - at);
+                assert_memory_equal(batch.images, all[at], (size_t)batch.n * sizeof *all);
+                assert_memory_equal(batch.labels, labels + at, (size_t)batch.n * sizeof *labels);
+            }
+        }
+        vt_feed_begin(feed, VT_PART_TEST, false, 8, 0, items, 1); /* freed while it loads */
+        vt_feed_free(feed);
+        vt_data_free(data);
+    }
+    vt_pool_free(pool);
+}
+
+static void a_feed_fails_at_the_batch_that_cannot_be_read(void **state)
+{
+    (void)state;
+    const uint32_t items[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    vt_scratch s = vt_scratch_new();
+    vt_pool *pool = pool_of(2);
+    vt_feed *feed;
+    vt_batch batch;
+    put_classes(&s, "train/", false);
+    put(&s, "test/a/1.png", "plain/00.png");
+    vt_data_request r = request_of(s.path);
+    r.keep_bytes = -1;
+    vt_data *data = open_set(&r);
+    assert_string_equal(vt_data_item_name(data, VT_PART_TRAIN, 5), "train/b/3.png");
+    assert_int_equal(unlinkat(s.fd, "train/b/3.png", 0), 0);
+    assert_int_equal(vt_feed_new(&feed, data, pool, 2, 2, NULL), VT_OK);
+    vt_feed_begin(feed, VT_PART_TRAIN, true, 1, 1, items, 8);
+    for (int i = 0; i < 4; i++) {
+        vt_error err = {0};
+        assert_int_equal(vt_feed_next(feed, &batch, &err), i == 2 ? VT_ERR_NOINPUT : VT_OK);
+        assert_int_equal(strstr(err.text, "/train/b/3.png: cannot be opened") != NULL, i == 2);
+    }
+    vt_feed_free(feed);
+    vt_data_free(data);
+    vt_pool_free(pool);
+    vt_scratch_free(&s);
+}
+
 static void an_item_is_what_the_test_transforms_make_of_its_file(void **state)
 {
     (void)state;
@@ -600,6 +678,8 @@ int main(void)
         cmocka_unit_test(what_is_not_a_file_is_unreadable_without_waiting),
         cmocka_unit_test(digest_follows_names_and_bytes),
         cmocka_unit_test(batches_do_not_depend_on_threads_memory_or_order),
+        cmocka_unit_test(a_feed_hands_out_what_batches_hold),
+        cmocka_unit_test(a_feed_fails_at_the_batch_that_cannot_be_read),
         cmocka_unit_test(an_item_is_what_the_test_transforms_make_of_its_file),
         cmocka_unit_test(kept_pictures_need_their_files_no_more),
         cmocka_unit_test(later_batches_take_no_memory),

@@ -146,7 +146,7 @@ static void values_are_those_of_the_journal(void **state)
     assert_true(v[0] == 1 && v[3] == 2);
     read_doubles(file, "/attention/layer_00/weights", 2 * 3 * 2 * 25, v);
     assert_true(v[0] == 1 && v[149] == 1 + 149 / 1024.0 && v[150] == 2);
-    assert_true(H5Lexists(file, "/attention/rollout", H5P_DEFAULT) == 0); /* there are windows */
+    assert_true(H5Lexists(file, "/attention/rollout", H5P_DEFAULT) == 0); /* a class token in one */
     read_doubles(file, "/perf/train_images_per_s", 2, v);
     assert_true(v[0] == 9 && v[1] == 5); /* epoch 1 was computed twice */
     read_doubles(file, "/checkpoints/step", 3, v);

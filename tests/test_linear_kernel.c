@@ -28,9 +28,9 @@ enum { GUARD = 16 };
 
 static const struct shape {
     int64_t rows, out, in;
-} shapes[] = {{1, 1, 1},      {1, 10, 33},    {3, 7, 5},      {33, 29, 17},
-              {130, 48, 64},  {520, 200, 48}, {4096, 24, 12}, {1024, 192, 96},
-              {7, 300, 1000}, {64, 10, 768},  {300, 257, 31}, {700, 144, 300}};
+} shapes[] = {{1, 1, 1},      {1, 10, 33},     {3, 7, 5},       {33, 29, 17},   {130, 48, 64},
+              {520, 200, 48}, {4096, 24, 12},  {1024, 192, 96}, {7, 300, 1000}, {64, 10, 768},
+              {300, 257, 31}, {700, 144, 300}, {5003, 41, 50},  {40, 530, 600}, {40, 64, 4700}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static float *new_values(int64_t n, uint32_t sample)
@@ -50,6 +50,20 @@ static float *new_output(int64_t n, float start)
     for (int64_t i = 0; i < n + GUARD; i++)
         x[i] = i < n ? start : NAN;
     return x;
+}
+
+static int64_t scratch_floats(struct shape s)
+{
+    const size_t forward = vt_linear_scratch(s.rows, s.out, s.in, false);
+    const size_t backward = vt_linear_scratch(s.rows, s.out, s.in, true);
+    return (int64_t)((forward > backward ? forward : backward) / sizeof(float));
+}
+
+static float *new_scratch(vt_dev *dev, struct shape s)
+{
+    vt_error err = {0};
+    assert_int_equal(vt_dev_reserve(dev, vt_linear_worker_scratch(), &err), VT_OK);
+    return new_output(scratch_floats(s), NAN);
 }
 
 struct problem {
@@ -83,15 +97,15 @@ static struct results compute(const struct problem *p, vt_dev *dev, const vt_ker
                         new_output(s.rows * s.in, NAN),  new_output(s.rows * s.in, 2),
                         new_output(s.out * s.in, 2),     new_output(s.out, 2)};
     const vt_buf x = {p->x, VT_F32}, w = {p->w, VT_F32}, dy = {p->dy, VT_F32};
-    float *scratch = new_output(vt_row_chunks(s.rows) * s.out, NAN);
+    float *scratch = new_scratch(dev, s);
 
-    k->linear_fwd(dev, (vt_buf){r.y, VT_F32}, x, w, p->b, s.rows, s.out, s.in);
-    k->linear_fwd(dev, (vt_buf){r.y_plain, VT_F32}, x, w, NULL, s.rows, s.out, s.in);
-    k->linear_bwd_x(dev, (vt_buf){r.dx, VT_F32}, true, dy, w, s.rows, s.out, s.in);
-    k->linear_bwd_x(dev, (vt_buf){r.dx_added, VT_F32}, false, dy, w, s.rows, s.out, s.in);
+    k->linear_fwd(dev, (vt_buf){r.y, VT_F32}, x, w, p->b, s.rows, s.out, s.in, scratch);
+    k->linear_fwd(dev, (vt_buf){r.y_plain, VT_F32}, x, w, NULL, s.rows, s.out, s.in, scratch);
+    k->linear_bwd_x(dev, (vt_buf){r.dx, VT_F32}, true, dy, w, s.rows, s.out, s.in, scratch);
+    k->linear_bwd_x(dev, (vt_buf){r.dx_added, VT_F32}, false, dy, w, s.rows, s.out, s.in, scratch);
     k->linear_bwd_w(dev, r.dw, r.db, dy, x, s.rows, s.out, s.in, scratch);
     for (int i = 0; i < GUARD; i++)
-        assert_true(isnan(scratch[vt_row_chunks(s.rows) * s.out + i]));
+        assert_true(isnan(scratch[scratch_floats(s) + i]));
     vt_free(scratch);
     return r;
 }
@@ -180,7 +194,7 @@ static void gradients_may_be_absent(void **state)
     const struct shape s = p.s;
     struct results all = compute(&p, dev, vt_dev_kernels(dev));
     float *dw = new_output(s.out * s.in, 2), *db = new_output(s.out, 2);
-    float *scratch = new_output(vt_row_chunks(s.rows) * s.out, NAN);
+    float *scratch = new_scratch(dev, s);
     const vt_buf x = {p.x, VT_F32}, dy = {p.dy, VT_F32};
     vt_dev_kernels(dev)->linear_bwd_w(dev, dw, NULL, dy, x, s.rows, s.out, s.in, scratch);
     vt_dev_kernels(dev)->linear_bwd_w(dev, NULL, db, dy, x, s.rows, s.out, s.in, scratch);

@@ -54,7 +54,8 @@ static void an_epoch_counts_as_it_was_computed_last(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(rows[i].epoch, i + 1);
     assert_true(rows[0].train_images_per_s == 1.5 && rows[1].train_images_per_s == 4.5);
-    assert_true(rows[0].record_s == 0 && rows[1].step_s_p90 == 2.25 && rows[2].peak_rss_bytes == 123456789);
+    assert_true(rows[0].record_s == 0 && rows[1].step_s_p90 == 2.25 &&
+                rows[2].peak_rss_bytes == 123456789);
     vt_free(rows);
     vt_scratch_free(&s);
 }

@@ -12,7 +12,7 @@
 
 #include <unistd.h>
 
-enum { TEXT = 4096, MEMORY = 400, SETS = 16 };
+enum { TEXT = 4096, MEMORY = 400, SETS = 20 };
 
 /* What a configuration does. Names of runs and ids are left out: they follow from its identity
  * alone. */
@@ -25,7 +25,7 @@ typedef struct outcome {
     char journal[VT_SHA256_HEX_SIZE]; /* all records but the first, which holds ids */
     char files[TEXT];                 /* names below the run's folder, sorted */
     char report[TEXT];                /* on stdout, without the lines that hold ids */
-    char threads[40];                 /* in provenance.json */
+    char threads[60];                 /* in provenance.json */
 } outcome;
 
 static struct {
@@ -162,7 +162,11 @@ static void read_threads(outcome *o, int dir_fd)
     char *text = vt_scratch_read(dir_fd, "provenance.json", &size);
     const char *at = strstr(text, "\"threads\"");
     assert_non_null(at);
-    snprintf(o->threads, sizeof o->threads, "%.*s", (int)strcspn(at, ",}\n"), at);
+    int used = snprintf(o->threads, sizeof o->threads, "%.*s", (int)strcspn(at, ",}\n"), at);
+    at = strstr(text, "\"decode_threads\"");
+    assert_non_null(at);
+    snprintf(o->threads + used, sizeof o->threads - (size_t)used, " %.*s", (int)strcspn(at, ",}\n"),
+             at);
     vt_free(text);
 }
 
@@ -283,6 +287,7 @@ static const struct expectation expectations[] = {
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
     {"log.every", JOURNAL, NULL},
+    {"log.tensorboard", FILES, NULL},
     {"attention.images", FILES, NULL},
     {"attention.epochs", FILES, NULL},
     {"checkpoint.every", JOURNAL, NULL},
@@ -290,6 +295,8 @@ static const struct expectation expectations[] = {
     {"model.image", ONE_VALUE, "16"},
     {"model.channels", ONE_VALUE, "1"},
     {"schedule.monitor", ONE_VALUE, "test.loss"},
+    {"data.keep_mib", THREADS, NULL},
+    {"data.threads", THREADS, NULL},
     {"data.max_bad", FAILURE, "broken.jpg"},
     {"data.labels", PLAN, NULL},
 };

@@ -260,25 +260,44 @@ static void killed_run_repeats_and_loses_no_event(void **state)
     vt_scratch_free(&killed);
 }
 
+/* Opens the live file over these bytes: it becomes the journal's. */
+static void assert_mended(int fd, const void *bytes, size_t size)
+{
+    vt_events events;
+    vt_scratch_write(fd, VT_EVENTS_FILE, bytes, size);
+    vt_events_open(&events, fd, &no_graph);
+    vt_events_close(&events);
+    assert_events(fd, false);
+}
+
 static void other_files_in_its_place_are_replaced_or_left_alone(void **state)
 {
     vt_scratch scratch = make_run();
     vt_events events;
-    vt_text other = {0};
+    vt_text other = {0}, more = {0};
     size_t size;
+    char *golden = vt_scratch_read(AT_FDCWD, GOLDEN "run.tfevents", &size);
     (void)state;
-    vt_scratch_write(scratch.fd, VT_EVENTS_FILE, "no events", 9);
-    vt_events_open(&events, scratch.fd, &no_graph);
-    vt_events_close(&events);
-    assert_events(scratch.fd, false);
+    assert_mended(scratch.fd, "no events", 9);
 
-    vt_tfevents_version(&other, 0); /* of another run */
-    vt_tfevents_scalars(&other, 5, 1, &(vt_tfevents_scalar){"Steps/Loss", 1}, 1);
-    vt_scratch_write(scratch.fd, VT_EVENTS_FILE, other.data, other.size);
-    vt_events_open(&events, scratch.fd, &no_graph);
-    vt_events_close(&events);
-    assert_events(scratch.fd, false);
+    /* The same tags and steps with other values, so of the same length. */
+    vt_tfevents_version(&other, 0);
+    vt_tfevents_scalars(&other, 1.0 / 3, 1,
+                        (vt_tfevents_scalar[]){{"Steps/Loss", 1},
+                                               {"Steps/Acc", 2},
+                                               {"Steps/Learning Rate", 3},
+                                               {"Steps/Gradient Norm", 4}},
+                        4);
+    vt_text_append(&other, golden + other.size, size - other.size);
+    assert_mended(scratch.fd, other.data, other.size);
+
+    /* Events that the journal does not have. */
+    vt_text_append(&more, golden, size);
+    vt_tfevents_scalars(&more, 5, 9, &(vt_tfevents_scalar){"Loss/test", 1}, 1);
+    assert_mended(scratch.fd, more.data, more.size);
     vt_text_release(&other);
+    vt_text_release(&more);
+    vt_free(golden);
 
     vt_fs_remove(scratch.fd, VT_EVENTS_FILE, NULL);
     vt_scratch_write(scratch.fd, "target", "kept", 4);

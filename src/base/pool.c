@@ -160,11 +160,8 @@ static int64_t common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-void vt_grid_run(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg)
+static void lay_out(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg)
 {
-    VT_ASSERT(chunk > 0);
-    if (items <= 0)
-        return;
     pool->fn = fn;
     pool->arg = arg;
     pool->items = items;
@@ -179,16 +176,28 @@ void vt_grid_run(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, v
         pool->offset = (int64_t)(pool->shuffle_seed / 7 % (uint64_t)pool->n_chunks);
     }
     atomic_store(&pool->next, 0);
-    if (pool->threads == 1 || pool->n_chunks == 1) {
-        run_chunks(pool, 0);
-        return;
-    }
+}
+
+static void wake_workers(vt_pool *pool)
+{
     atomic_store(&pool->busy, pool->threads - 1);
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->round, 1);
     if (pool->sleeping)
         pthread_cond_broadcast(&pool->work_ready);
     pthread_mutex_unlock(&pool->lock);
+}
+
+void vt_grid_start(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg)
+{
+    VT_ASSERT(items > 0 && chunk > 0);
+    lay_out(pool, items, chunk, fn, arg);
+    if (pool->threads > 1)
+        wake_workers(pool);
+}
+
+void vt_grid_finish(vt_pool *pool)
+{
     run_chunks(pool, 0);
     for (int spin = 0; spin < SPINS; spin++) {
         if (atomic_load(&pool->busy) == 0)
@@ -199,4 +208,15 @@ void vt_grid_run(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, v
     while (atomic_load(&pool->busy) != 0)
         pthread_cond_wait(&pool->work_done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
+}
+
+void vt_grid_run(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg)
+{
+    VT_ASSERT(chunk > 0);
+    if (items <= 0)
+        return;
+    lay_out(pool, items, chunk, fn, arg);
+    if (pool->threads > 1 && pool->n_chunks > 1)
+        wake_workers(pool);
+    vt_grid_finish(pool);
 }

@@ -33,4 +33,10 @@ void vt_pool_shuffle(vt_pool *pool, uint64_t seed);
  * are done. Not reentrant: a chunk function must not call it. */
 void vt_grid_run(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg);
 
+/* The same in two halves: the pool's own threads begin, the caller goes on with other work and
+ * comes back to help with what is left. One grid at a time; `arg` lives until the second half is
+ * done. A pool of one thread computes nothing before it. */
+void vt_grid_start(vt_pool *pool, int64_t items, int64_t chunk, vt_chunk_fn *fn, void *arg);
+void vt_grid_finish(vt_pool *pool);
+
 #endif

@@ -109,12 +109,12 @@ static vt_status print_json(const vt_assessment *a, vt_error *err)
     const vt_record_eval *e = a->evaluator.record;
     vt_text text = {0};
     json_t *root = json_pack(
-        "{s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "weights",
-        vt_trained_json(&a->trained), "data", a->info->name, "data_digest", a->info->digest, "part",
-        vt_part_name(a->part), "images", (json_int_t)e->images, "loss", vt_json_real(e->loss),
-        "top1", vt_json_real(e->top1), "top5", vt_json_real(e->top5), "ece", vt_json_real(e->ece),
-        "recorded", recorded_word(a->recorded), "classes", pack_classes(a), "confusion",
-        pack_counts(&a->confusion), "samples",
+        "{s:i, s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "schema", 1,
+        "weights", vt_trained_json(&a->trained), "data", a->info->name, "data_digest",
+        a->info->digest, "part", vt_part_name(a->part), "images", (json_int_t)e->images, "loss",
+        vt_json_real(e->loss), "top1", vt_json_real(e->top1), "top5", vt_json_real(e->top5), "ece",
+        vt_json_real(e->ece), "recorded", recorded_word(a->recorded), "classes", pack_classes(a),
+        "confusion", pack_counts(&a->confusion), "samples",
         json_pack("{s:I, s:I}", "images", (json_int_t)a->samples, "right",
                   (json_int_t)a->samples_right));
     vt_status status = vt_json_print(&text, root, err);

@@ -8,13 +8,10 @@
 #include "train/run.h"
 #include "train/trained.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { FILE_MAX = 1 << 28 };
 
 /* One class as the picture shows it. */
 struct rank {
@@ -30,35 +27,6 @@ struct predicting {
     float *pixels, *logits;
     struct rank *rank; /* every class, the most likely first */
 };
-
-static vt_status read_stream(FILE *file, const char *name, vt_text *bytes, vt_error *err)
-{
-    char block[1 << 16];
-    size_t n;
-    while ((n = fread(block, 1, sizeof block, file)) > 0) {
-        vt_text_append(bytes, block, n);
-        if (bytes->failed)
-            return vt_fail(err, VT_ERR_NOMEM, "%s: no memory to read it", name);
-        if (bytes->size > FILE_MAX)
-            return vt_fail(err, VT_ERR_DATA, "%s: larger than %d MiB", name, FILE_MAX >> 20);
-    }
-    if (ferror(file))
-        return vt_fail(err, VT_ERR_IO, "%s: cannot read it: %s", name, strerror(errno));
-    return VT_OK;
-}
-
-/* The bytes of a file, or of standard input for "-". The user's own links are followed. */
-static vt_status read_bytes(const char *path, vt_text *bytes, vt_error *err)
-{
-    if (strcmp(path, "-") == 0)
-        return read_stream(stdin, "standard input", bytes, err);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return vt_fail(err, VT_ERR_NOINPUT, "%s: %s", path, strerror(errno));
-    vt_status status = read_stream(file, path, bytes, err);
-    fclose(file);
-    return status;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -88,12 +56,7 @@ static vt_status predict(struct predicting *p, const char *path, vt_error *err)
     const vt_data_request request = vt_run_data_request(t->config);
     const int32_t label = 0; /* the loss is not looked at */
     vt_slot *slot = vt_engine_slot(&t->engine, 1, false);
-    vt_text bytes = {0};
-    vt_status status = read_bytes(path, &bytes, err);
-    if (status == VT_OK)
-        status = vt_image_decode(&p->image, bytes.data ? bytes.data : "", bytes.size,
-                                 strcmp(path, "-") ? path : "standard input", err);
-    vt_text_release(&bytes);
+    vt_status status = vt_image_read(&p->image, path, err);
     if (status == VT_OK)
         status = vt_data_prepare(&request, t->config->model_image, &p->image, p->pixels, err);
     if (status != VT_OK)
@@ -165,9 +128,10 @@ static vt_status print_list(struct predicting *p, vt_error *err)
     vt_text text = {0};
     json_t *list = p->list;
     p->list = NULL;
-    vt_status status = vt_json_print(
-        &text, json_pack("{s:o, s:o}", "weights", vt_trained_json(&p->trained), "images", list),
-        err);
+    vt_status status = vt_json_print(&text,
+                                     json_pack("{s:i, s:o, s:o}", "schema", 1, "weights",
+                                               vt_trained_json(&p->trained), "images", list),
+                                     err);
     if (status == VT_OK)
         fwrite(text.data, 1, text.size, stdout);
     vt_text_release(&text);

@@ -1,8 +1,8 @@
 #include "base/log.h"
 #include "cli/cmd.h"
 #include "cli/options.h"
+#include "report/outcome.h"
 #include "results/publish.h"
-#include "results/runs.h"
 
 #include <stdio.h>
 
@@ -31,7 +31,7 @@ vt_status vt_cmd_publish(int argc, char **argv)
     if (status != VT_OK || common.help)
         return status;
     const char *results = common.results ? common.results : "results";
-    status = vt_runs_find(&run, results, arguments.v[0], &err);
+    status = vt_outcomes_find(&run, results, arguments.v[0], &err);
     if (status != VT_OK) {
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
         return status;

@@ -1,7 +1,9 @@
 /* vitrine summary: the module tree, its parameters and values, and the memory plan. */
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cmd.h"
 #include "cli/options.h"
+#include "results/json.h"
 #include "train/engine.h"
 
 #include <inttypes.h>
@@ -33,6 +35,14 @@ static void print_row(const char *name, const char *shape, const char *rest)
            SHAPE_WIDTH, shape, rest);
 }
 
+static const char *kind_of(const vt_param *param)
+{
+    return param->role == VT_ROLE_FIXED    ? "fixed"
+           : param->role == VT_ROLE_BUFFER ? "buffer"
+           : param->trained                ? "trained"
+                                           : "frozen";
+}
+
 static void print_node(const vt_node *node, const char **before)
 {
     char shape[VT_SHAPE_TEXT], rest[96];
@@ -42,11 +52,10 @@ static void print_node(const vt_node *node, const char **before)
             continue;
         print_path(param->name, *before);
         *before = param->name;
-        snprintf(rest, sizeof rest, "%12" PRId64 "%s", param->shape.size,
-                 param->role == VT_ROLE_FIXED    ? "  fixed"
-                 : param->role == VT_ROLE_BUFFER ? "  buffer"
-                 : param->trained                ? ""
-                                                 : "  frozen");
+        const char *kind = kind_of(param);
+        bool plain = strcmp(kind, "trained") == 0;
+        snprintf(rest, sizeof rest, "%12" PRId64 "%s%s", param->shape.size, plain ? "" : "  ",
+                 plain ? "" : kind);
         print_row(param->name, vt_shape_text(param->shape, shape), rest);
     }
     print_path(node->name, *before);
@@ -74,7 +83,67 @@ static void print_plan(const char *name, const vt_plan *plan, int64_t batch)
            (double)plan->unshared_bytes / 0x1p20);
 }
 
-static vt_status summarise(const vt_config *config, vt_error *err)
+static json_t *pack_shape(vt_shape shape)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < shape.rank; i++)
+        json_array_append_new(list, json_integer(shape.dim[i]));
+    return list;
+}
+
+static json_t *pack_layers(const vt_graph *graph)
+{
+    json_t *layers = json_array();
+    for (int i = 0; i < graph->n; i++) {
+        const vt_node *node = graph->node[i];
+        if (node->op >= VT_OP_INPUT)
+            continue;
+        json_t *params = json_array();
+        for (int j = 0; j < node->n_in; j++) {
+            const vt_param *param = node->in[j] ? node->in[j]->param : NULL;
+            if (param && (node->op != VT_OP_attention || j != 2))
+                json_array_append_new(params,
+                                      json_pack("{s:s, s:o, s:s}", "name", param->name, "shape",
+                                                pack_shape(param->shape), "kind", kind_of(param)));
+        }
+        json_array_append_new(
+            layers, json_pack("{s:s, s:s, s:o, s:I, s:I, s:o}", "name", node->name, "op",
+                              vt_op_table[node->op].name, "shape", pack_shape(node->shape), "macs",
+                              (json_int_t)node->macs, "macs_padded", (json_int_t)node->macs_padded,
+                              "parameters", params));
+    }
+    return layers;
+}
+
+static json_t *pack_plan(const vt_slot *slot)
+{
+    return json_pack("{s:I, s:i, s:I, s:I}", "batch", (json_int_t)slot->batch, "steps",
+                     slot->plan->n_steps, "arena_bytes", (json_int_t)slot->plan->arena_bytes,
+                     "unshared_bytes", (json_int_t)slot->plan->unshared_bytes);
+}
+
+/* `one` has a slot of one image, `real` those of training and evaluation. */
+static vt_status print_json(const vt_config *config, const vt_engine *one, const vt_engine *real,
+                            vt_error *err)
+{
+    vt_text text = {0};
+    vt_status status = vt_json_print(
+        &text,
+        json_pack("{s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "schema", 1, "experiment",
+                  vt_config_name(config), "layers", pack_layers(one->slot[0].model.graph),
+                  "parameters", (json_int_t)vt_params_count(real->params), "macs",
+                  (json_int_t)vt_engine_macs(one, false), "macs_padded",
+                  (json_int_t)vt_engine_macs(one, true), "bytes",
+                  (json_int_t)vt_engine_bytes(real, 1), "training", pack_plan(&real->slot[0]),
+                  "evaluation", pack_plan(&real->slot[1])),
+        err);
+    if (status == VT_OK)
+        fwrite(text.data, 1, text.size, stdout);
+    vt_text_release(&text);
+    return status;
+}
+
+static vt_status summarise(const vt_config *config, bool json, vt_error *err)
 {
     vt_engine one = {0}, real = {0};
     vt_engine_add_slot(&one, 1, false);
@@ -83,7 +152,9 @@ static vt_status summarise(const vt_config *config, vt_error *err)
     vt_status status = vt_engine_plan(&one, config, err);
     if (status == VT_OK)
         status = vt_engine_plan(&real, config, err);
-    if (status == VT_OK) {
+    if (status == VT_OK && json) {
+        status = print_json(config, &one, &real, err);
+    } else if (status == VT_OK) {
         print_tree(one.slot[0].model.graph);
         printf("\nparameters  %" PRId64 "\n", vt_params_count(real.params));
         printf("MAC         %.6f G an image as computed, %.6f G with padding\n",
@@ -100,8 +171,10 @@ static vt_status summarise(const vt_config *config, vt_error *err)
 
 vt_status vt_cmd_summary(int argc, char **argv)
 {
+    bool json = false;
     vt_common_options common = {0};
     const vt_option options[] = {
+        {"json", 0, NULL, VT_OPTION_SWITCH, &json, "print as JSON"},
         VT_CONFIG_OPTIONS(common),
         VT_COMMON_OPTIONS(common),
         VT_OPTION_END,
@@ -121,7 +194,7 @@ vt_status vt_cmd_summary(int argc, char **argv)
     if (status != VT_OK || common.help)
         return status;
     status = vt_options_load(&common, arguments.v[0], &config);
-    if (status == VT_OK && (status = summarise(config, &err)) != VT_OK)
+    if (status == VT_OK && (status = summarise(config, json, &err)) != VT_OK)
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
     vt_config_free(config);
     return status;

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/cmd.h"
+#include "cli/manual.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ static void print_usage(FILE *out)
                  "Verbs:\n");
     for (int i = 0; i < N_VERBS; i++)
         fprintf(out, "  %-10s %-24s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
-    fprintf(out, "\n'vitrine VERB --help' lists a verb's options.\n");
+    fprintf(out, "\n'vitrine VERB --help' lists a verb's options, 'vitrine help --man' prints the "
+                 "manual page,\n'vitrine help --completion bash' (or zsh) a shell's completion.\n");
 }
 
 static void print_help(void)
@@ -69,10 +71,16 @@ static vt_status run(int argc, char **argv)
         return VT_OK;
     }
     bool help = strcmp(word, "help") == 0;
+    if (help && argc > 2 && strcmp(argv[2], "--help") == 0)
+        argc = 2;
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || (help && argc == 2)) {
         print_help();
         return VT_OK;
     }
+    if (help && argc == 3 && strcmp(argv[2], "--man") == 0)
+        return vt_manual_print("man");
+    if (help && argc == 4 && strcmp(argv[2], "--completion") == 0)
+        return vt_manual_print(argv[3]);
     int verb = find_verb(help ? argv[2] : word);
     if (verb < 0)
         return refuse_verb(help ? argv[2] : word);

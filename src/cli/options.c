@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "cli/manual.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -127,6 +128,11 @@ vt_status vt_options_parse(const vt_usage *usage, vt_common_options *common, int
         if (o->letter)
             snprintf(letters + strlen(letters), 3, "%c%s", o->letter, o->argument ? ":" : "");
     }
+    if (argc == 2 && strncmp(argv[1], "--help=", 7) == 0 &&
+        vt_manual_print_verb(usage, argv[1] + 7)) {
+        common->help = true;
+        return VT_OK;
+    }
     opterr = 0;
     optind = 0; /* glibc: start afresh */
     while ((code = getopt_long(argc, argv, letters, rows, NULL)) != -1) {
@@ -162,6 +168,11 @@ vt_status vt_options_parse(const vt_usage *usage, vt_common_options *common, int
     return VT_OK;
 }
 
+const char *vt_results_of(const vt_common_options *common)
+{
+    return common->results ? common->results : "results";
+}
+
 bool vt_color_wanted(const vt_common_options *common, int fd)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -182,7 +193,7 @@ static vt_config_overrides overrides(const vt_common_options *common)
 void vt_options_trained(const vt_common_options *common, const char *run,
                         vt_trained_request *request)
 {
-    request->results = common->results ? common->results : "results";
+    request->results = vt_results_of(common);
     request->run = run;
     request->sets = common->sets.v;
     request->n_sets = common->sets.n;

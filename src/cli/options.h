@@ -89,6 +89,10 @@ typedef struct vt_common_options {
     {                                                                                              \
         "which", 0, "WHICH", VT_OPTION_TEXT, &(text), "weights: best (default) or last"            \
     }
+/* What RUN may be, for a verb's help. */
+#define VT_RUN_HELP                                                                                \
+    "RUN: a run's folder, an experiment (its\n"                                                    \
+    "newest run), EXP@seed=3, EXP@best:test.top1, 4 or more digits of a run id, or 'last'."
 #define VT_OPTION_END                                                                              \
     {                                                                                              \
         NULL, 0, NULL, VT_OPTION_SWITCH, NULL, NULL                                                \
@@ -112,6 +116,9 @@ typedef struct vt_arguments {
  */
 vt_status vt_options_parse(const vt_usage *usage, vt_common_options *common, int argc, char **argv,
                            vt_arguments *arguments);
+
+/* The folder of the runs. */
+const char *vt_results_of(const vt_common_options *common);
 
 /* True if output on `fd` is to be coloured: --color, NO_COLOR, TERM and whether it is a terminal.
  */

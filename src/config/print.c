@@ -153,6 +153,7 @@ char *vt_config_json(const vt_config *config)
     }
     for (int i = 0; i < vt_config_note_count(config); i++)
         json_array_append_new(notes, json_string(vt_config_note(config, i)));
+    json_object_set_new(json, "schema", json_integer(1));
     json_object_set_new(json, "name", json_string(vt_config_name(config)));
     json_object_set_new(json, "path", json_string(vt_config_path(config)));
     if (vt_config_experiment_id(config, id) == VT_OK)

@@ -100,6 +100,19 @@ static int64_t limited(int64_t n, int64_t limit)
     return limit > 0 && limit < n ? limit : n;
 }
 
+/* Of a folder alone: how many images the others have is known before they are opened. */
+static vt_status check_limit(const vt_data *data, const char *key, int64_t limit, vt_part part,
+                             vt_error *err)
+{
+    if (!data->photos || limit <= data->info.n[part])
+        return VT_OK;
+    return vt_fail(err, VT_ERR_CONFIG,
+                   "data.%s is %" PRId64 ", and %s has %" PRId64 " %s images%s; 0 takes all", key,
+                   limit, data->folder, data->info.n[part],
+                   part == VT_PART_TEST ? "test" : "training",
+                   part == VT_PART_TRAIN && data->val ? " after data.val" : "");
+}
+
 static vt_status split(vt_data *data, const vt_data_request *r, vt_error *err)
 {
     vt_status status = VT_OK;
@@ -129,6 +142,10 @@ static vt_status split(vt_data *data, const vt_data_request *r, vt_error *err)
     }
     for (int64_t i = 0; i < n_test; i++)
         data->numbers[VT_PART_TEST][i] = (uint32_t)(data->n_train + i);
+    n[VT_PART_TEST] = n_test;
+    status = check_limit(data, "limit_train", r->limit_train, VT_PART_TRAIN, err);
+    if (status == VT_OK)
+        status = check_limit(data, "limit_test", r->limit_test, VT_PART_TEST, err);
     n[VT_PART_TRAIN] = limited(n[VT_PART_TRAIN], r->limit_train);
     n[VT_PART_TEST] = limited(n_test, r->limit_test);
 out:
@@ -336,6 +353,22 @@ uint32_t vt_data_image(const vt_data *data, vt_part part, int64_t item)
 {
     VT_ASSERT(item >= 0 && item < data->info.n[part]);
     return data->numbers[part][item];
+}
+
+void vt_data_split_digest(const vt_data *data, char hex[VT_SHA256_HEX_SIZE])
+{
+    uint8_t digest[VT_SHA256_SIZE];
+    vt_sha256 hash;
+    vt_sha256_init(&hash);
+    for (int part = 0; part < VT_PART_COUNT; part++) {
+        vt_sha256_add(&hash, &data->info.n[part], sizeof data->info.n[part]);
+        for (int64_t i = 0; i < data->info.n[part]; i++) {
+            uint32_t image = vt_data_image(data, (vt_part)part, i);
+            vt_sha256_add(&hash, &image, sizeof image);
+        }
+    }
+    vt_sha256_finish(&hash, digest);
+    vt_sha256_hex(digest, hex);
 }
 
 const char *vt_data_item_name(const vt_data *data, vt_part part, int64_t item)

@@ -13,6 +13,8 @@
  *   item     vt_data_picture     one image and its label
  *   sampler  vt_sampler_order    which items an epoch visits, in which order
  *   batch    vt_batch_load       transforms, normalises and packs chosen items
+ *
+ * and vt_feed hands out the batches of a sampled order one by one, the next decoded ahead.
  */
 #ifndef VT_DATA_DATA_H
 #define VT_DATA_DATA_H
@@ -45,7 +47,8 @@ typedef struct vt_data_request {
     int64_t classes;    /* how many there must be; 0: any number */
     double test_share;  /* of each class, for the test part, where the files have none */
     int64_t max_bad;    /* files that may be left out because they cannot be read */
-    int64_t keep_bytes; /* most bytes of decoded pictures held in memory; 0: VT_DATA_KEEP_BYTES */
+    int64_t keep_bytes; /* most bytes of decoded pictures held in memory; 0: VT_DATA_KEEP_BYTES,
+                           less: none */
 } vt_data_request;
 
 enum { VT_DATA_KEEP_BYTES = 1 << 30 };
@@ -91,13 +94,16 @@ typedef struct vt_data vt_data;
  * VT_ERR_DATA: not a file, wrong size, label out of range, bad class names (names file and record);
  * unreadable pictures.
  * VT_ERR_CONFIG: unknown name, val leaves no training image, another number of classes than asked
- * for, or the transforms do not bring all images to one size.
+ * for, a limit above what a folder has, or the transforms do not bring all images to one size.
  * VT_ERR_IO, VT_ERR_NOMEM. *data is NULL after a failure.
  */
 vt_status vt_data_open(vt_data **data, const vt_data_request *request, vt_pool *pool,
                        vt_error *err);
 void vt_data_free(vt_data *data);
 const vt_data_info *vt_data_info_of(const vt_data *data);
+
+/* SHA-256 over each part's number of images (i64) and their numbers in the data set (u32). */
+void vt_data_split_digest(const vt_data *data, char hex[VT_SHA256_HEX_SIZE]);
 
 /* One item as evaluation sees it before the normalisation: pixels (info's H, W, C) after the test
  * transforms (seed 0, epoch 0 where one of them draws). label may be NULL. Errors as vt_batch_load.
@@ -129,6 +135,32 @@ void vt_sampler_order(const vt_data *data, vt_part part, bool shuffle, uint64_t 
 vt_status vt_batch_load(const vt_data *data, vt_pool *pool, vt_part part, bool augment,
                         uint64_t seed, int64_t epoch, const uint32_t *items, int64_t n,
                         float *images, int32_t *labels, vt_error *err);
+
+typedef struct vt_batch {
+    const float *images;   /* (n, H, W, C), valid until the next call on the feed */
+    const int32_t *labels; /* (n) */
+    int64_t n;
+} vt_batch;
+
+/*
+ * A feed. Where a set has to decode files in the loop, `threads` threads of the feed's own (0: as
+ * many as the pool's) load the next batch while the caller works on this one; elsewhere `pool`
+ * loads a batch when it is asked for. The values are those of vt_batch_load either way, and a
+ * failure is reported with the batch it belongs to. Batches and threads are taken once: the loop
+ * takes no memory but what a picture larger than all before it needs. VT_ERR_NOMEM.
+ */
+typedef struct vt_feed vt_feed;
+vt_status vt_feed_new(vt_feed **feed, const vt_data *data, vt_pool *pool, int threads,
+                      int64_t batch, vt_error *err);
+void vt_feed_free(vt_feed *feed);
+/* Its own threads; 0 where nothing is decoded in the loop. */
+int vt_feed_threads(const vt_feed *feed);
+/* What follows is items (n), cut into batches of the feed's size (the last may be smaller); they
+ * must stay until the last is handed out or a next beginning. */
+void vt_feed_begin(vt_feed *feed, vt_part part, bool augment, uint64_t seed, int64_t epoch,
+                   const uint32_t *items, int64_t n);
+/* The next batch; errors as vt_batch_load. */
+vt_status vt_feed_next(vt_feed *feed, vt_batch *batch, vt_error *err);
 
 /*
  * Makes one picture of any size look like the test part's images: the request's test transforms

@@ -3,8 +3,10 @@
 #include "base/mem.h"
 #include "data/decode.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { CHANNELS = 3, ORIENTATION_TAG = 0x0112, SHORT = 3, ENTRY = 12 };
@@ -118,6 +120,40 @@ vt_status vt_image_decode(vt_image *image, const void *bytes, size_t size_bytes,
         status = turn(&d);
     if (status != VT_OK)
         image->height = image->width = 0;
+    return status;
+}
+
+static vt_status read_stream(FILE *file, const char *name, vt_text *bytes, vt_error *err)
+{
+    char block[1 << 16];
+    size_t n;
+    while ((n = fread(block, 1, sizeof block, file)) > 0) {
+        vt_text_append(bytes, block, n);
+        if (bytes->failed)
+            return vt_fail(err, VT_ERR_NOMEM, "%s: no memory to read it", name);
+        if (bytes->size > VT_IMAGE_BYTES_MAX)
+            return vt_fail(err, VT_ERR_DATA, "%s: larger than %d MiB", name,
+                           VT_IMAGE_BYTES_MAX >> 20);
+    }
+    if (ferror(file))
+        return vt_fail(err, VT_ERR_IO, "%s: cannot read it: %s", name, strerror(errno));
+    return VT_OK;
+}
+
+vt_status vt_image_read(vt_image *image, const char *path, vt_error *err)
+{
+    bool standard = strcmp(path, "-") == 0;
+    const char *name = standard ? "standard input" : path;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    vt_text bytes = {0};
+    if (!file)
+        return vt_fail(err, VT_ERR_NOINPUT, "%s: %s", path, strerror(errno));
+    vt_status status = read_stream(file, name, &bytes, err);
+    if (!standard)
+        fclose(file);
+    if (status == VT_OK)
+        status = vt_image_decode(image, bytes.data ? bytes.data : "", bytes.size, name, err);
+    vt_text_release(&bytes);
     return status;
 }
 

@@ -14,6 +14,7 @@
 #define VT_DATA_IMAGE_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,13 @@ typedef struct vt_image {
  * wrong with it), VT_ERR_NOMEM; the image's sizes are 0 then. */
 vt_status vt_image_decode(vt_image *image, const void *bytes, size_t size_bytes, const char *name,
                           vt_error *err);
+/* The same from the file `path`, or from standard input for "-"; the user's links are followed.
+ * VT_ERR_NOINPUT, VT_ERR_IO. */
+vt_status vt_image_read(vt_image *image, const char *path, vt_error *err);
 void vt_image_release(vt_image *image);
+
+/* A picture (height, width, 3) as the bytes of a PNG file, appended. VT_ERR_NOMEM. */
+vt_status vt_image_png(vt_text *file, const uint8_t *pixels, int64_t height, int64_t width,
+                       vt_error *err);
 
 #endif

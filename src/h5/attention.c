@@ -1,38 +1,37 @@
 #include "base/mem.h"
 #include "h5/parts.h"
-#include "h5/rollout.h"
+#include "results/rollout.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { GLOBAL_RANK = 4, WINDOW_RANK = 5 }; /* [image,(window,)head,query,key] */
 
 #define LAYER_PREFIX "layer_"
+#define POOL "pool" /* weights of sequence pooling */
 
 /* One layer as the first file has it; the others must be the same. */
 struct layer {
     char name[16], path[48];
     int rank;
     int64_t shape[WINDOW_RANK];
-    int64_t grid_h, grid_w;
-    bool has_cls;
 };
 
 struct attention {
     vt_h5_file *file;
     const vt_h5_source *source;
-    const vt_safetensor *images, *index; /* of the file that is open */
+    const vt_safetensor *images, *index, *pool; /* of the file that is open; pool may be NULL */
     int64_t image_shape[4];
     int64_t *dataset_index; /* of the first file */
     uint16_t *label;
     struct layer *layers;
     int n_layers;
-    vt_h5_rollout_layer *rollout; /* of the open file; NULL if these layers have no rollout */
-    double *rollout_scratch;
-    float *rollout_maps; /* (images, grid_h, grid_w) */
+    vt_attention_layer *maps; /* of the open file */
+    int64_t pool_side;        /* side of the map that sequence pooling reads; 0 without */
+    double *rollout_scratch;  /* NULL if these layers have no rollout */
+    double *rollout_map;      /* (grid_h, grid_w) of the first layer */
+    float *rollouts;          /* (images, grid_h, grid_w) */
 };
 
 static const vt_capture *next_capture(const vt_history *h, int64_t *at)
@@ -56,14 +55,15 @@ static bool is_layer(const char *name)
 static bool is_column(const char *name)
 {
     return strcmp(name, "images") == 0 || strcmp(name, "dataset_index") == 0 ||
-           strcmp(name, "label") == 0 || strcmp(name, "pred") == 0;
+           strcmp(name, "label") == 0 || strcmp(name, "pred") == 0 || strcmp(name, POOL) == 0;
 }
 
 static vt_status find_layers(struct attention *a, const vt_h5_capture *capture, vt_error *err)
 {
     int n = vt_safetensors_count(capture->tensors);
     a->layers = vt_calloc((size_t)n + 1, sizeof *a->layers);
-    if (!a->layers)
+    a->maps = vt_calloc((size_t)n + 1, sizeof *a->maps);
+    if (!a->layers || !a->maps)
         return vt_fail(err, VT_ERR_NOMEM, "%s: no memory for %d layers", capture->path, n);
     for (int i = 0; i < n; i++) {
         const vt_safetensor *tensor = vt_safetensors_at(capture->tensors, i);
@@ -91,53 +91,27 @@ static vt_status find_layers(struct attention *a, const vt_h5_capture *capture, 
     return VT_OK;
 }
 
-/* A layer's number from the file's metadata; 0 if it is not there. */
-static vt_status get_number(const vt_h5_capture *capture, const struct layer *layer,
-                            const char *name, int64_t *value, vt_error *err)
+static void describe_layer(struct attention *a, const vt_attention_layout *l, const char *group)
 {
-    char key[64], *end;
-    snprintf(key, sizeof key, "%s.%s", layer->name, name);
-    const char *text = vt_safetensors_get_meta(capture->tensors, key);
-    *value = 0;
-    if (!text)
-        return VT_OK;
-    errno = 0;
-    *value = strcmp(text, "true") == 0 ? 1 : strtoll(text, &end, 10);
-    bool word = strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    if (!word && (errno || end == text || *end || *value < 0))
-        return vt_fail(err, VT_ERR_DATA, "%s: '%s' is '%s', which is no number", capture->path, key,
-                       text);
-    return VT_OK;
-}
-
-static vt_status describe_layer(struct attention *a, const vt_h5_capture *capture,
-                                struct layer *layer, const char *group, vt_error *err)
-{
-    static const char *const names[] = {"grid_h",  "grid_w",  "window_h", "window_w",
-                                        "shift_h", "shift_w", "dilation", "has_cls"};
-    enum { GRID_H, GRID_W, WINDOW_H, WINDOW_W, SHIFT_H, SHIFT_W, DILATION, HAS_CLS, N_NAMES };
-    int64_t value[N_NAMES];
-    vt_status status = VT_OK;
-    for (int i = 0; i < N_NAMES && status == VT_OK; i++)
-        status = get_number(capture, layer, names[i], &value[i], err);
-    if (status != VT_OK)
-        return status;
-    uint8_t has_cls = value[HAS_CLS] != 0;
-    layer->grid_h = value[GRID_H];
-    layer->grid_w = value[GRID_W];
-    layer->has_cls = has_cls;
-    for (int i = 0; i < HAS_CLS; i++)
-        vt_h5_attr_i64(a->file, group, names[i], value[i]);
-    if (value[WINDOW_H] == value[WINDOW_W])
-        vt_h5_attr_i64(a->file, group, "window", value[WINDOW_H]);
-    if (value[SHIFT_H] == value[SHIFT_W])
-        vt_h5_attr_i64(a->file, group, "shift", value[SHIFT_H]);
+    const struct {
+        const char *name;
+        int64_t value;
+    } rows[] = {
+        {"grid_h", l->grid_h},     {"grid_w", l->grid_w},   {"window_h", l->window_h},
+        {"window_w", l->window_w}, {"shift_h", l->shift_h}, {"shift_w", l->shift_w},
+        {"dilation", l->dilation},
+    };
+    uint8_t has_cls = l->has_cls;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        vt_h5_attr_i64(a->file, group, rows[i].name, rows[i].value);
+    if (l->window_h == l->window_w)
+        vt_h5_attr_i64(a->file, group, "window", l->window_h);
+    if (l->shift_h == l->shift_w)
+        vt_h5_attr_i64(a->file, group, "shift", l->shift_h);
     vt_h5_attr(a->file, group, "has_cls", VT_H5_U8, -1, &has_cls);
-    return VT_OK;
 }
 
-static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture,
-                               struct layer *layer, int64_t n_snapshots, vt_error *err)
+static void declare_layer(struct attention *a, const struct layer *layer, int64_t n_snapshots)
 {
     static const char *const axes[WINDOW_RANK] = {NULL, "window", "head", "query", "key"};
     char group[32], scale[48];
@@ -153,9 +127,7 @@ static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture
         d.dims[i + 1] = (hsize_t)layer->shape[i];
     snprintf(group, sizeof group, "/attention/%s", layer->name);
     vt_h5_group(a->file, group);
-    vt_status status = describe_layer(a, capture, layer, group, err);
-    if (status != VT_OK)
-        return status;
+    describe_layer(a, &a->maps[layer - a->layers].layout, group);
     vt_h5_declare(a->file, &d);
     vt_h5_axis(a->file, layer->path, 0, "/attention/snapshot_epoch");
     vt_h5_axis(a->file, layer->path, 1, "/attention/image");
@@ -165,32 +137,15 @@ static vt_status declare_layer(struct attention *a, const vt_h5_capture *capture
         vt_h5_index_scale(a->file, scale, VT_H5_I32, (hsize_t)layer->shape[i], axis);
         vt_h5_axis(a->file, layer->path, (unsigned)i + 1, scale);
     }
-    return VT_OK;
-}
-
-/* A rollout needs layers that all attend from every token to every token of one map. */
-static bool has_rollout(const struct attention *a)
-{
-    const struct layer *first = &a->layers[0];
-    int64_t tokens = first->shape[GLOBAL_RANK - 1];
-    bool fits = first->grid_h > 0 && first->grid_w > 0 && first->grid_h <= tokens &&
-                first->grid_h * first->grid_w + first->has_cls == tokens;
-    for (int i = 0; i < a->n_layers; i++) {
-        const struct layer *layer = &a->layers[i];
-        fits = fits && layer->rank == GLOBAL_RANK && layer->shape[2] == tokens &&
-               layer->shape[3] == tokens && layer->grid_h == first->grid_h &&
-               layer->grid_w == first->grid_w && layer->has_cls == first->has_cls;
-    }
-    return fits;
 }
 
 static vt_status declare_rollout(struct attention *a, int64_t n_snapshots, vt_error *err)
 {
     static const char *const axes[] = {"/attention/snapshot_epoch", "/attention/image",
                                        "/attention/patch_row", "/attention/patch_col"};
-    const struct layer *layer = &a->layers[0];
-    size_t images = (size_t)a->image_shape[0], tokens = (size_t)layer->shape[GLOBAL_RANK - 1];
-    hsize_t rows = (hsize_t)layer->grid_h, cols = (hsize_t)layer->grid_w;
+    const vt_attention_layout *first = &a->maps[0].layout;
+    size_t images = (size_t)a->image_shape[0], cells = (size_t)(first->grid_h * first->grid_w);
+    hsize_t rows = (hsize_t)first->grid_h, cols = (hsize_t)first->grid_w;
     const vt_h5_dataset d = {.path = "/attention/rollout",
                              .type = VT_H5_F32,
                              .rank = 4,
@@ -198,10 +153,11 @@ static vt_status declare_rollout(struct attention *a, int64_t n_snapshots, vt_er
                              .packed = 1,
                              .units = "1",
                              .long_name = "attention rollout: share of each patch in the outcome"};
-    a->rollout = vt_calloc((size_t)a->n_layers, sizeof *a->rollout);
-    a->rollout_scratch = vt_calloc(2 * tokens, sizeof *a->rollout_scratch);
-    a->rollout_maps = vt_calloc(images * tokens, sizeof *a->rollout_maps);
-    if (!a->rollout || !a->rollout_scratch || !a->rollout_maps)
+    a->rollout_scratch =
+        vt_calloc((size_t)vt_rollout_scratch(a->maps, a->n_layers, a->pool_side), sizeof(double));
+    a->rollout_map = vt_calloc(cells, sizeof *a->rollout_map);
+    a->rollouts = vt_calloc(images * cells, sizeof *a->rollouts);
+    if (!a->rollout_scratch || !a->rollout_map || !a->rollouts)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the attention rollout");
     vt_h5_index_scale(a->file, axes[2], VT_H5_I32, rows, "row of patches from the top");
     vt_h5_index_scale(a->file, axes[3], VT_H5_I32, cols, "column of patches from the left");
@@ -213,12 +169,37 @@ static vt_status declare_rollout(struct attention *a, int64_t n_snapshots, vt_er
 
 static void put_rollout(struct attention *a, int64_t snapshot)
 {
-    const struct layer *layer = &a->layers[0];
-    int64_t tokens = layer->shape[GLOBAL_RANK - 1], patches = tokens - layer->has_cls;
-    for (int64_t image = 0; image < a->image_shape[0]; image++)
-        vt_h5_rollout(a->rollout, a->n_layers, image, tokens, layer->has_cls, a->rollout_scratch,
-                      a->rollout_maps + image * patches);
-    vt_h5_write_row(a->file, "/attention/rollout", VT_H5_F32, (hsize_t)snapshot, a->rollout_maps);
+    const vt_attention_layout *first = &a->maps[0].layout;
+    int64_t cells = first->grid_h * first->grid_w, tokens = a->pool_side * a->pool_side;
+    float *to = a->rollouts;
+    for (int64_t image = 0; image < a->image_shape[0]; image++) {
+        const float *pool = a->pool ? (const float *)a->pool->data + image * tokens : NULL;
+        vt_rollout_run(a->maps, a->n_layers, image, pool, a->pool_side, a->rollout_scratch,
+                       a->rollout_map);
+        for (int64_t i = 0; i < cells; i++)
+            *to++ = (float)a->rollout_map[i];
+    }
+    vt_h5_write_row(a->file, "/attention/rollout", VT_H5_F32, (hsize_t)snapshot, a->rollouts);
+}
+
+static void declare_pool(struct attention *a, int64_t n_snapshots)
+{
+    static const char *const axes[] = {"/attention/snapshot_epoch", "/attention/image",
+                                       "/attention/pool_row", "/attention/pool_col"};
+    hsize_t side = (hsize_t)a->pool_side;
+    const vt_h5_dataset d = {
+        .path = "/attention/" POOL,
+        .type = VT_H5_F32,
+        .rank = 4,
+        .dims = {(hsize_t)n_snapshots, (hsize_t)a->image_shape[0], side, side},
+        .packed = 1,
+        .units = "1",
+        .long_name = "sequence pooling: weight of each token of the last map in the mean"};
+    vt_h5_index_scale(a->file, axes[2], VT_H5_I32, side, "row of tokens from the top");
+    vt_h5_index_scale(a->file, axes[3], VT_H5_I32, side, "column of tokens from the left");
+    vt_h5_declare(a->file, &d);
+    for (unsigned i = 0; i < 4; i++)
+        vt_h5_axis(a->file, d.path, i, axes[i]);
 }
 
 static void put_images(struct attention *a)
@@ -280,6 +261,18 @@ static vt_status put_snapshots(struct attention *a, int64_t n_snapshots, vt_erro
     return VT_OK;
 }
 
+/* Layer i of the open file. */
+static vt_status read_map(struct attention *a, const vt_h5_capture *capture, int i,
+                          const vt_safetensor **tensor, vt_error *err)
+{
+    const struct layer *layer = &a->layers[i];
+    vt_status status = vt_h5_capture_find(capture, layer->name, VT_SAFETENSORS_F32, layer->rank,
+                                          a->image_shape[0], tensor, err);
+    return status == VT_OK
+               ? vt_attention_layer_read(&a->maps[i], capture->tensors, *tensor, capture->path, err)
+               : status;
+}
+
 /* The first file fixes shapes, images and layers. */
 static vt_status begin(struct attention *a, const vt_h5_capture *capture, int64_t n_snapshots,
                        vt_error *err)
@@ -291,8 +284,10 @@ static vt_status begin(struct attention *a, const vt_h5_capture *capture, int64_
                                 .dims = {(hsize_t)n_snapshots, (hsize_t)a->images->shape[0]},
                                 .units = "1",
                                 .long_name = "class the model says"};
+    const vt_safetensor *tensor;
     int64_t n = a->images->shape[0];
     memcpy(a->image_shape, a->images->shape, sizeof a->image_shape);
+    a->pool_side = a->pool ? vt_attention_pool_side(a->pool->shape[1]) : 0;
     vt_status status = find_layers(a, capture, err);
     if (status == VT_OK)
         status = vt_h5_capture_classes(capture, "label", n, classes, &a->label, err);
@@ -311,8 +306,12 @@ static vt_status begin(struct attention *a, const vt_h5_capture *capture, int64_
     vt_h5_axis(a->file, pred.path, 0, "/attention/snapshot_epoch");
     vt_h5_axis(a->file, pred.path, 1, "/attention/image");
     for (int i = 0; i < a->n_layers && status == VT_OK; i++)
-        status = declare_layer(a, capture, &a->layers[i], n_snapshots, err);
-    if (status == VT_OK && has_rollout(a))
+        status = read_map(a, capture, i, &tensor, err);
+    for (int i = 0; i < a->n_layers && status == VT_OK; i++)
+        declare_layer(a, &a->layers[i], n_snapshots);
+    if (status == VT_OK && a->pool_side)
+        declare_pool(a, n_snapshots);
+    if (status == VT_OK && vt_rollout_exists(a->maps, a->n_layers))
         status = declare_rollout(a, n_snapshots, err);
     return status;
 }
@@ -324,6 +323,26 @@ static vt_status check_same(const struct attention *a, const vt_h5_capture *capt
         (index_size && memcmp(a->index->data, a->dataset_index, index_size) != 0))
         return vt_fail(err, VT_ERR_DATA, "%s: its images are not those of the first capture",
                        capture->path);
+    return VT_OK;
+}
+
+/* All files have the pooling weights, or none. */
+static vt_status find_pool(struct attention *a, const vt_h5_capture *capture, int64_t snapshot,
+                           vt_error *err)
+{
+    a->pool = NULL;
+    if (!vt_safetensors_find(capture->tensors, POOL) && (snapshot == 0 || a->pool_side == 0))
+        return VT_OK;
+    vt_status status = vt_h5_capture_find(capture, POOL, VT_SAFETENSORS_F32, 2, a->images->shape[0],
+                                          &a->pool, err);
+    if (status != VT_OK)
+        return status;
+    int64_t side = vt_attention_pool_side(a->pool->shape[1]);
+    if (side == 0 || (snapshot > 0 && side != a->pool_side))
+        return vt_fail(err, VT_ERR_DATA,
+                       "%s: '" POOL "' has %" PRId64 " weights an image, expected those of a "
+                       "square map, the same in all captures",
+                       capture->path, a->pool->shape[1]);
     return VT_OK;
 }
 
@@ -341,6 +360,8 @@ static vt_status put_snapshot(struct attention *a, const vt_capture *record, int
         status = vt_h5_capture_find(&capture, "images", VT_SAFETENSORS_U8, 4, -1, &a->images, err);
     int64_t n = status == VT_OK ? a->images->shape[0] : 0;
     if (status == VT_OK)
+        status = find_pool(a, &capture, snapshot, err);
+    if (status == VT_OK)
         status =
             vt_h5_capture_find(&capture, "dataset_index", VT_SAFETENSORS_I64, 1, n, &a->index, err);
     if (status == VT_OK)
@@ -352,19 +373,20 @@ static vt_status put_snapshot(struct attention *a, const vt_capture *record, int
         vt_h5_write_row(a->file, "/attention/pred", VT_H5_U16, (hsize_t)snapshot, pred);
     for (int i = 0; i < a->n_layers && status == VT_OK; i++) {
         const struct layer *layer = &a->layers[i];
-        status = vt_h5_capture_find(&capture, layer->name, VT_SAFETENSORS_F32, layer->rank, n,
-                                    &tensor, err);
+        const vt_attention_layout layout = a->maps[i].layout; /* of the capture before */
+        status = read_map(a, &capture, i, &tensor, err);
         if (status == VT_OK &&
-            memcmp(tensor->shape, layer->shape, (size_t)layer->rank * sizeof *layer->shape) != 0)
-            status =
-                vt_fail(err, VT_ERR_DATA, "%s: '%s' has another shape than in the first capture",
-                        capture.path, layer->name);
+            (memcmp(tensor->shape, layer->shape, (size_t)layer->rank * sizeof *layer->shape) != 0 ||
+             !vt_attention_layout_equal(&layout, &a->maps[i].layout)))
+            status = vt_fail(err, VT_ERR_DATA,
+                             "%s: '%s' has another shape or layout than in the first capture",
+                             capture.path, layer->name);
         if (status == VT_OK)
             vt_h5_write_row(a->file, layer->path, VT_H5_F32, (hsize_t)snapshot, tensor->data);
-        if (status == VT_OK && a->rollout)
-            a->rollout[i] = (vt_h5_rollout_layer){tensor->data, layer->shape[1]};
     }
-    if (status == VT_OK && a->rollout)
+    if (status == VT_OK && a->pool)
+        vt_h5_write_row(a->file, "/attention/" POOL, VT_H5_F32, (hsize_t)snapshot, a->pool->data);
+    if (status == VT_OK && a->rollout_scratch)
         put_rollout(a, snapshot);
     vt_free(pred);
     vt_h5_capture_close(&capture);
@@ -384,9 +406,10 @@ vt_status vt_h5_put_attention(vt_h5_file *file, const vt_h5_source *source, vt_e
     for (int64_t i = 0; status == VT_OK && (record = next_capture(h, &at)); i++)
         status = put_snapshot(&a, record, i, n, err);
     vt_free(a.layers);
-    vt_free(a.rollout);
+    vt_free(a.maps);
     vt_free(a.rollout_scratch);
-    vt_free(a.rollout_maps);
+    vt_free(a.rollout_map);
+    vt_free(a.rollouts);
     vt_free(a.label);
     vt_free(a.dataset_index);
     return status;

@@ -23,7 +23,9 @@ vt_status vt_op_linear_infer(vt_node *n, vt_error *err)
     n->shape = vt_shape_of(x.rank, x.dim);
     n->reads_in[X] = n->in[W]->needs_grad;
     n->macs = (double)rows * (double)in * (double)out;
-    n->scratch_bytes = (size_t)(vt_row_chunks(rows) * out) * sizeof(float);
+    n->forward_scratch_bytes = vt_linear_scratch(rows, out, in, false);
+    n->scratch_bytes = vt_linear_scratch(rows, out, in, true);
+    n->worker_scratch_bytes = vt_linear_worker_scratch();
     return VT_OK;
 }
 
@@ -31,7 +33,7 @@ void vt_op_linear_fwd(const vt_call *c)
 {
     int64_t in = vt_shape_last(c->node->in[X]->shape), out = vt_shape_last(c->node->shape);
     c->k->linear_fwd(c->dev, c->y, c->x[X], c->x[W], c->x[B].data, c->node->shape.size / out, out,
-                     in);
+                     in, c->scratch);
 }
 
 void vt_op_linear_bwd(const vt_call *c)
@@ -42,5 +44,6 @@ void vt_op_linear_bwd(const vt_call *c)
         c->k->linear_bwd_w(c->dev, c->dx[W].data, c->dx[B].data, c->dy, c->x[X], rows, out, in,
                            c->scratch);
     if (c->dx[X].data)
-        c->k->linear_bwd_x(c->dev, c->dx[X], c->write[X], c->dy, c->x[W], rows, out, in);
+        c->k->linear_bwd_x(c->dev, c->dx[X], c->write[X], c->dy, c->x[W], rows, out, in,
+                           c->scratch);
 }

@@ -70,17 +70,16 @@ vt_compare_value vt_compare_value_of(const vt_compare *compare, int row, const v
 {
     vt_compare_value value = {(double)NAN, (double)NAN, 0};
     const vt_compare_row *r = &compare->row[row];
-    double *x = vt_calloc((size_t)r->n, sizeof *x);
-    if (x && (value.n = collect(r, metric, x)) > 0) {
+    double *x = compare->scratch[0];
+    if ((value.n = collect(r, metric, x)) > 0) {
         value.mean = vt_stats_mean(x, value.n);
         value.sd = vt_stats_sd(x, value.n);
     }
-    vt_free(x);
     return value;
 }
 
 /* Values of the seeds that both rows have; a and b have room for the smaller row. Runs are in the
- * order of their seeds, each of which is there once. */
+ * order of their seeds, each of which is there once. Room as in collect. */
 static int collect_pairs(const vt_compare_row *row, const vt_compare_row *other,
                          const vt_metric *metric, double *a, double *b)
 {
@@ -119,24 +118,23 @@ vt_compare_difference vt_compare_difference_of(const vt_compare *compare, int ro
     const vt_compare_row *r = &compare->row[row], *ref = &compare->row[compare->reference];
     const double nan = (double)NAN;
     vt_compare_difference result = {{nan, nan, nan, nan, nan, false}, nan, 0, VT_VERDICT_NONE};
-    int room = r->n > ref->n ? r->n : ref->n;
-    double *a = vt_calloc((size_t)room, sizeof *a), *b = vt_calloc((size_t)room, sizeof *b);
-    if (a && b) {
-        bool unique = r->unique_seeds && ref->unique_seeds;
-        int n_a = collect(r, metric, a), n_b = collect(ref, metric, b);
-        if (n_a > 0 && n_b > 0)
-            result.ratio = vt_stats_mean(a, n_a) / vt_stats_mean(b, n_b);
-        result.d = vt_stats_welch(a, n_a, b, n_b, compare->level);
-        int pairs = unique ? collect_pairs(r, ref, metric, a, b) : 0;
-        if (pairs >= 2 && pairs == (n_a < n_b ? n_a : n_b)) {
-            result.n_pairs = pairs;
-            result.d = vt_stats_paired(a, b, pairs, compare->level);
-        }
-        result.verdict =
-            row == compare->reference ? VT_VERDICT_REFERENCE : judge(&result.d, metric->better);
+    if (row == compare->reference) {
+        result.d.value = 0;
+        result.ratio = 1;
+        result.verdict = VT_VERDICT_REFERENCE;
+        return result;
     }
-    vt_free(a);
-    vt_free(b);
+    double *a = compare->scratch[0], *b = compare->scratch[1];
+    int n_a = collect(r, metric, a), n_b = collect(ref, metric, b);
+    if (n_a > 0 && n_b > 0)
+        result.ratio = vt_stats_mean(a, n_a) / vt_stats_mean(b, n_b);
+    result.d = vt_stats_welch(a, n_a, b, n_b, compare->level);
+    int pairs = r->unique_seeds && ref->unique_seeds ? collect_pairs(r, ref, metric, a, b) : 0;
+    if (pairs >= 2 && pairs == (n_a < n_b ? n_a : n_b)) {
+        result.n_pairs = pairs;
+        result.d = vt_stats_paired(a, b, pairs, compare->level);
+    }
+    result.verdict = judge(&result.d, metric->better);
     return result;
 }
 
@@ -283,7 +281,9 @@ static vt_status collect_rows(vt_compare *compare, const vt_outcome_list *list, 
 {
     item *items = vt_calloc((size_t)list->n + 1, sizeof *items);
     compare->left_out = vt_calloc((size_t)list->n + 1, sizeof(const vt_outcome *));
-    bool good = items && compare->left_out;
+    for (int i = 0; i < 2; i++)
+        compare->scratch[i] = vt_calloc((size_t)list->n + 1, sizeof(double));
+    bool good = items && compare->left_out && compare->scratch[0] && compare->scratch[1];
     int n = 0;
     for (int i = 0; good && i < list->n; i++) {
         const vt_outcome *run = &list->run[i];
@@ -558,5 +558,7 @@ void vt_compare_release(vt_compare *compare)
     vt_free(compare->differing);
     vt_free(compare->identical);
     vt_free(compare->left_out);
+    vt_free(compare->scratch[0]);
+    vt_free(compare->scratch[1]);
     *compare = (vt_compare){0};
 }

@@ -101,6 +101,7 @@ typedef struct vt_compare {
     int n_notes;
     const vt_outcome **left_out; /* not finished, or no run at all */
     int n_left_out;
+    double *scratch[2]; /* room for the values of any row */
 } vt_compare;
 
 /* The list must outlive the comparison. VT_ERR_NOINPUT: no finished run; VT_ERR_USAGE: a reference,

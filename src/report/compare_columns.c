@@ -114,6 +114,8 @@ static vt_status parse_metric(vt_compare_column *column, char *text, const vt_me
         column->metric = vt_metric_find(word);
     if (!column->metric)
         return fail_metric(whole, err);
+    if (column->kind == VT_COMPARE_DIFFERENCE && !column->renamed)
+        snprintf(column->name, sizeof column->name, "%s.diff", column->metric->name);
     word = word ? strtok_r(NULL, " ", &rest) : NULL;
     if (word && column->kind == VT_COMPARE_COURSE && column->pick != VT_COMPARE_PICK_MEAN &&
         (strcmp(word, "epoch") == 0 || strcmp(word, "step") == 0)) {

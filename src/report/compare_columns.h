@@ -9,7 +9,7 @@
  *   =optim.lr             a key of the configuration
  *   .commit               an attribute: exp label exp_id run_id seeds n commit machine threads
  *                         numerics data epochs; the dot may be left out before n
- *   ... as NAME           another heading
+ *   ... as NAME           another name; else it is as written, that of a difference "METRIC.diff"
  */
 #ifndef VT_REPORT_COMPARE_COLUMNS_H
 #define VT_REPORT_COMPARE_COLUMNS_H
@@ -42,7 +42,7 @@ typedef enum vt_compare_what {
 
 typedef struct vt_compare_column {
     vt_compare_kind kind;
-    char name[VT_COMPARE_COLUMN_SIZE]; /* heading: as written, or behind "as" */
+    char name[VT_COMPARE_COLUMN_SIZE];
     char word[VT_COMPARE_COLUMN_SIZE]; /* key or attribute */
     const vt_metric *metric;
     vt_compare_pick pick;

@@ -151,6 +151,7 @@ static void note_if_different(notes *to, bool unfair, const char *about, value_o
     }
     if (n_values > 6)
         vt_text_printf(&line, " and %d more", n_values - 6);
+    to->failed = to->failed || line.failed;
     if (n_values > 1) {
         add_note(to, unfair, &line, other);
         line = (vt_text){0};
@@ -206,8 +207,13 @@ static const char *numerics_value(const vt_compare *compare, int row, const char
 static const char *commit_value(const vt_compare *compare, int row, const char *key,
                                 char buffer[64])
 {
+    const char *text = common_text(&compare->row[row], offsetof(vt_outcome, commit), buffer);
     (void)key;
-    return common_text(&compare->row[row], offsetof(vt_outcome, commit), buffer);
+    if (text == buffer && strlen(buffer) >= 40) {
+        const char *dirty = strchr(buffer, '-');
+        snprintf(buffer + 12, 64 - 12, "%s", dirty ? "-dirty" : "");
+    }
+    return text;
 }
 
 static const char *machine_value(const vt_compare *compare, int row, const char *key,
@@ -358,16 +364,14 @@ static void note_sampling(notes *to, bool *row)
     }
     if (isinf(least))
         return;
-    vt_text_printf(&text, "another set of as many images would move %s by %.2f", c->metric->name,
-                   100 * least);
+    vt_text_printf(&text, "test sampling: another set of as many images would move %s by %.2f",
+                   c->metric->name, 100 * least);
     if (most - least >= 0.00005)
         vt_text_printf(&text, " to %.2f", 100 * most);
     vt_text_printf(&text, " points (standard error)");
     if (n) {
         vt_text_printf(&text,
-                       "; two sets of images can differ by more (%.4g %%) than these do "
-                       "from the reference: ",
-                       100 * c->level);
+                       "; differences that two such sets can make (%.4g %%): ", 100 * c->level);
         vt_compare_name_rows(c, row, &text);
     }
     add_note(to, false, &text, row);

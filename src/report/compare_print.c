@@ -224,8 +224,7 @@ static void make_long(vt_table *table, const vt_compare *compare, const vt_compa
     char text[CELL_SIZE];
     vt_table_column(table, "exp", VT_LEFT);
     for (int row = 0; row < compare->n_rows; row++) {
-        snprintf(text, sizeof text, "%s %s", compare->row[row].mark,
-                 name_of(compare, columns, row));
+        snprintf(text, sizeof text, "%s %s", compare->row[row].mark, compare->row[row].label);
         vt_table_column(table, text, VT_LEFT);
     }
     for (int i = 0; i < columns->n; i++) {
@@ -261,7 +260,7 @@ void vt_compare_say(const vt_compare *compare, vt_text *text)
         text->failed = true;
     for (int i = 0; of && row && i < compare->n_rows; i++)
         of[i] = vt_compare_difference_of(compare, i, compare->metric).verdict;
-    vt_text_printf(text, "%s against %s %s at %.4g %%: ", compare->metric->name, reference->mark,
+    vt_text_printf(text, "%s against %s %s at %.4g %%, ", compare->metric->name, reference->mark,
                    reference->label, 100 * compare->level);
     for (size_t k = 0; of && row && k < sizeof verdicts / sizeof *verdicts; k++) {
         int n = 0;
@@ -269,7 +268,7 @@ void vt_compare_say(const vt_compare *compare, vt_text *text)
             n += row[i] = of[i] == verdicts[k];
         if (!n)
             continue;
-        vt_text_printf(text, "%s%s ", said++ ? "; " : "", vt_verdict_word(verdicts[k]));
+        vt_text_printf(text, "%s%s: ", said++ ? "; " : "", vt_verdict_word(verdicts[k]));
         vt_compare_name_rows(compare, row, text);
     }
     if (!said)

@@ -1,244 +1,173 @@
 #include "report/figure.h"
 
+#include "base/fs.h"
+#include "report/escape.h"
+#include "results/gnuplot.h"
+
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-/* Lengths in inches. Room for text of 9 points: a line is an eighth of an inch and a bit. */
-#define LEFT 0.6     /* numbers of the value axis */
-#define RIGHT 0.56   /* names of the curves */
-#define TOP 0.58     /* title and heading */
-#define BOTTOM 0.53  /* numbers and name of the epoch axis */
-#define ROW_GAP 0.36 /* heading of the next panel */
-#define BLOCK_GAP 0.16
-#define LINE 0.15       /* from one curve's name to the next */
-#define CHARACTER 0.095 /* about the width of one */
+enum { SERIES_MAX = 16 };
 
-enum { CURVES_MAX = 3, LAST_SPARSE = 25, MARKS = 8 };
-
-/* A curve: its column, its name (NULL: it is alone and needs none), its line style. */
-struct curve {
-    vt_plot_column column;
-    const char *name;
-    int style;
-};
-
-static const struct kind {
-    const char *heading, *unit;
-    struct curve curve[CURVES_MAX];
-    int n_curves;
-} kinds[VT_PANEL_COUNT] = {
-    [VT_PANEL_LOSS] = {"loss (nat)",
-                       "",
-                       {{VT_PLOT_TRAIN_LOSS, "train", 1},
-                        {VT_PLOT_VAL_LOSS, "val", 2},
-                        {VT_PLOT_TEST_LOSS, "test", 3}},
-                       3},
-    [VT_PANEL_ACCURACY] = {"accuracy",
-                           "%%",
-                           {{VT_PLOT_TRAIN_TOP1, "train", 1},
-                            {VT_PLOT_VAL_TOP1, "val", 2},
-                            {VT_PLOT_TEST_TOP1, "test", 3}},
-                           3},
-    [VT_PANEL_RATE] = {"learning rate", "", {{VT_PLOT_LR, NULL, 4}}, 1},
-};
-
-/* The value axis of a panel. */
-struct scale {
-    vt_axis axis;
-    int exponent; /* values are shown in units of 10^exponent */
-};
-
-/* Where everything is. */
-struct layout {
-    double width, height, panel_width, panel_height;
-    int columns, blocks; /* columns of a full block */
-};
-
-static double power_of_ten(int exponent)
+int vt_style_of(int series, vt_dash dash)
 {
-    double power = 1;
-    for (int i = 0; i < exponent; i++)
-        power *= 10;
-    for (int i = 0; i > exponent; i--)
-        power /= 10;
-    return power;
+    return 10 * ((series - 1) % SERIES_MAX + 1) + (int)dash;
 }
 
-/* The rate is small: its axis shows numbers of one digit and says their unit once. */
-static int exponent_of(double largest)
+/* Text as gnuplot's string in single quotes, which are doubled inside. */
+static void print_quoted(const char *text, vt_text *script)
 {
-    int exponent = 0;
-    while (largest > 0 && largest < 0.999 * power_of_ten(exponent) && exponent > -30)
-        exponent--;
-    return exponent < -1 ? exponent : 0;
-}
-
-/* The axis that fits the given runs. */
-static struct scale measure(vt_panel panel, const vt_figure_run *run, int n_runs)
-{
-    const struct kind *kind = &kinds[panel];
-    vt_range range = {1, 0};
-    struct scale scale = {0};
-    for (int r = 0; r < n_runs; r++)
-        for (int c = 0; c < kind->n_curves; c++)
-            vt_plotdata_range(run[r].data, kind->curve[c].column, &range);
-    if (panel == VT_PANEL_RATE && range.min <= range.max) {
-        range.min = fmin(range.min, 0);
-        scale.exponent = exponent_of(vt_axis_of_values(range, 3).max);
-        range.min /= power_of_ten(scale.exponent);
-        range.max /= power_of_ten(scale.exponent);
+    vt_text shown = {0};
+    vt_escape(&shown, VT_ESCAPE_SHOWN, text);
+    script->failed |= shown.failed;
+    vt_text_append(script, "'", 1);
+    for (size_t i = 0; i < shown.size; i++) {
+        vt_text_append(script, &shown.data[i], 1);
+        if (shown.data[i] == '\'')
+            vt_text_append(script, &shown.data[i], 1);
     }
-    scale.axis = vt_axis_of_values(range, panel == VT_PANEL_RATE ? 3 : 4);
-    if (panel == VT_PANEL_ACCURACY) {
-        scale.axis.min = fmax(scale.axis.min, 0);
-        scale.axis.max = fmin(scale.axis.max, 100);
-    }
-    return scale;
+    vt_text_append(script, "'", 1);
+    vt_text_release(&shown);
 }
 
-static struct layout lay_out(const vt_figure *f)
+static void print_text(vt_figure *f, const char *array, int i, const char *text)
 {
-    struct layout l = {.panel_width = f->n_runs > 1 ? 1.45 : 2.3,
-                       .panel_height = f->n_panels > 1 ? 1.15 : 1.5};
-    l.blocks = (f->n_runs + VT_FIGURE_COLUMNS_MAX - 1) / VT_FIGURE_COLUMNS_MAX;
-    l.columns = (f->n_runs + l.blocks - 1) / l.blocks;
-    double block = TOP + BOTTOM + f->n_panels * (l.panel_height + ROW_GAP) - ROW_GAP;
-    l.width = LEFT + l.columns * (l.panel_width + RIGHT);
-    l.height = l.blocks * (block + BLOCK_GAP) - BLOCK_GAP;
-    return l;
+    vt_text_printf(&f->lines, "%s[%d] = ", array, i);
+    print_quoted(text, &f->lines);
+    vt_text_printf(&f->lines, "\n");
 }
 
-/* "1e-3" as people write it. */
-static void print_power(int exponent, char text[32])
+/* What is known of a panel once all its curves are. */
+static void print_end(const vt_figure *f, vt_text *script)
 {
-    static const char *const digits[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
-    int e = -exponent;
-    snprintf(text, 32, "10⁻%s%s", e >= 10 ? digits[e / 10 % 10] : "", digits[e % 10]);
+    vt_text_printf(script, "first[%d] = %d; last[%d] = %d; banded[%d] = '%s'\n", f->n_panels,
+                   f->first, f->n_panels, f->n_curves, f->n_panels,
+                   f->banded.data ? f->banded.data : "");
 }
 
-/* A name in at most `size` characters: the middle is what goes. */
-static void shorten(const char *name, int size, char text[VT_NAME_MAX + 8])
+void vt_figure_panel(vt_figure *f, const vt_panel *panel)
 {
-    int length = (int)strlen(name);
-    if (length <= size)
-        snprintf(text, VT_NAME_MAX + 8, "%s", name);
-    else
-        snprintf(text, VT_NAME_MAX + 8, "%.*s…%s", (size - 1) / 2, name,
-                 name + length - (size - 1 - (size - 1) / 2));
+    if (f->n_panels)
+        print_end(f, &f->lines);
+    vt_text_release(&f->banded);
+    int p = ++f->n_panels;
+    f->first = f->n_curves + 1;
+    vt_text_printf(&f->lines, "\n# Panel %d\nleft[%d] = %.4g; bottom[%d] = %.4g; ", p, p,
+                   panel->left, p, panel->bottom);
+    vt_text_printf(&f->lines, "wide[%d] = %.4g; tall[%d] = %.4g\n", p, panel->width, p,
+                   panel->height);
+    vt_text_printf(&f->lines, "x_min[%d] = %.9g; x_max[%d] = %.9g; ", p, panel->x.min, p,
+                   panel->x.max);
+    vt_text_printf(&f->lines, "y_min[%d] = %.9g; y_max[%d] = %.9g; log_y[%d] = %d\n", p,
+                   panel->y.min, p, panel->y.max, p, panel->y.log);
+    vt_text_printf(&f->lines, "x_tics[%d] = '", p);
+    vt_scale_print(&panel->x, 0, panel->x_unit, &f->lines);
+    vt_text_printf(&f->lines, "'\ny_tics[%d] = '", p);
+    vt_scale_print(&panel->y, panel->y_exponent, panel->y_unit, &f->lines);
+    vt_text_printf(&f->lines, "'\nhow[%d] = %d; grid_x[%d] = %d\n", p, (int)panel->how, p,
+                   panel->grid_x);
+    print_text(f, "heading", p, panel->heading);
 }
 
-static void print_title(const vt_figure *f, const struct layout *l, const vt_plotdata *data,
-                        vt_text *script)
+void vt_figure_curve(vt_figure *f, const vt_curve *curve)
 {
-    char name[VT_NAME_MAX + 8], seed[32] = "";
-    if (f->n_runs == 1)
-        snprintf(seed, sizeof seed, "  seed %" PRIu64, data->seed);
-    double room = (l->panel_width + RIGHT - 0.1) / CHARACTER - (double)strlen(seed);
-    shorten(data->name, room > 8 ? (int)room : 8, name);
-    vt_text_printf(script, "%s%s", name, seed);
+    int k = ++f->n_curves;
+    vt_text_printf(&f->lines, "x_column[%d] = %d; y_column[%d] = %d; ", k, curve->x, k, curve->y);
+    vt_text_printf(&f->lines, "low_column[%d] = %d; high_column[%d] = %d; ", k, curve->low, k,
+                   curve->high);
+    vt_text_printf(&f->lines, "style[%d] = %d; marks[%d] = %" PRId64 "\n", k, curve->style, k,
+                   curve->marks);
+    print_text(f, "curve", k, curve->name);
+    if (curve->high)
+        vt_text_printf(&f->banded, "%s%d", f->banded.size ? " " : "", k);
 }
 
-/* Names, columns, styles and label places of the curves that have values. */
-static void print_curves(const vt_plotdata *data, const struct kind *kind,
-                         const struct scale *scale, double panel_height, int p, vt_text *script)
+void vt_figure_text(vt_figure *f, double x, double y, vt_side side, vt_tone tone, double points,
+                    const char *text)
 {
-    const struct curve *shown[CURVES_MAX];
-    double place[CURVES_MAX], factor = 1 / power_of_ten(scale->exponent);
-    double span = scale->axis.max - scale->axis.min;
-    int n = 0;
-    for (int c = 0; c < kind->n_curves; c++) {
-        double last = vt_plotdata_last(data, kind->curve[c].column);
-        if (!isnan(last)) {
-            shown[n] = &kind->curve[c];
-            place[n++] = last * factor;
-        }
-    }
-    vt_places_spread(place, n, span * LINE / panel_height, scale->axis.min,
-                     scale->axis.max + span * LINE / panel_height / 4);
-    vt_text_printf(script, "columns[%d] = '", p);
-    for (int c = 0; c < n; c++)
-        vt_text_printf(script, "%s%d", c ? " " : "", (int)shown[c]->column + 2);
-    vt_text_printf(script, "'; styles[%d] = '", p);
-    for (int c = 0; c < n; c++)
-        vt_text_printf(script, "%s%d", c ? " " : "", shown[c]->style);
-    vt_text_printf(script, "'; marks[%d] = '", p);
-    for (int c = 0; c < n; c++) {
-        int64_t points = vt_plotdata_count(data, shown[c]->column);
-        vt_text_printf(script, "%s%" PRId64, c ? " " : "",
-                       points > LAST_SPARSE ? points / MARKS : 1);
-    }
-    vt_text_printf(script, "'\nnames[%d] = '", p);
-    for (int c = 0; c < n && shown[c]->name; c++)
-        vt_text_printf(script, "%s%s", c ? " " : "", shown[c]->name);
-    vt_text_printf(script, "'; name_y[%d] = '", p);
-    for (int c = 0; c < n && shown[c]->name; c++)
-        vt_text_printf(script, "%s%.6g", c ? " " : "", place[c]);
-    vt_text_printf(script, "'\n");
+    static const char *const sides[] = {"left", "center", "right"};
+    int t = ++f->n_texts;
+    vt_text_printf(&f->lines, "text_x[%d] = %.4g; text_y[%d] = %.4g; ", t, x, t, y);
+    vt_text_printf(&f->lines, "text_side[%d] = '%s'; text_ink[%d] = '%s'; text_points[%d] = %g\n",
+                   t, sides[side], t, tone == VT_INK ? "ink" : "soft", t, points);
+    print_text(f, "phrase", t, text);
 }
 
-static void print_panel(const vt_figure *f, const struct layout *l, const struct scale *scales,
-                        int r, int k, int p, vt_text *script)
+void vt_figure_sample(vt_figure *f, double x, double y, double length, int style)
 {
-    const vt_figure_run *run = &f->run[r];
-    const struct kind *kind = &kinds[f->first + (vt_panel)k];
-    /* Rates may lie decades apart: each run has its own axis, and says its unit. */
-    bool own = kind == &kinds[VT_PANEL_RATE];
-    const struct scale own_scale = own ? measure(VT_PANEL_RATE, run, 1) : (struct scale){0};
-    const struct scale *scale = own ? &own_scale : &scales[k];
-    int column = r % l->columns, block = r / l->columns;
-    double block_height = (l->height + BLOCK_GAP) / l->blocks;
-    double bottom =
-        l->height - block * block_height - TOP - l->panel_height - k * (l->panel_height + ROW_GAP);
-    int64_t first = run->data->row[0].epoch, n = run->data->n;
-    vt_axis x = vt_axis_of_epochs(first, run->data->row[n - 1].epoch, f->n_runs > 1 ? 3 : 6);
-    char unit[32] = "";
-    if (scale->exponent)
-        print_power(scale->exponent, unit);
-    vt_text_printf(script, "\ndata[%d] = '%s'; left[%d] = %.4g; bottom[%d] = %.4g\n", p, run->file,
-                   p, LEFT + column * (l->panel_width + RIGHT), p, bottom);
-    vt_text_printf(script, "title[%d] = '", p);
-    if (k == 0)
-        print_title(f, l, run->data, script);
-    vt_text_printf(script, "'; heading[%d] = '", p);
-    if (column == 0)
-        vt_text_printf(script, "%s%s%s%s", kind->heading, *unit ? " (" : "", unit,
-                       *unit ? ")" : "");
-    else
-        vt_text_printf(script, "%s", unit);
-    vt_text_printf(script,
-                   "'\nx_min[%d] = %.6g; x_max[%d] = %.6g; x_step[%d] = %g; x_name[%d] = '%s'\n", p,
-                   x.min, p, x.max, p, x.step, p, k == f->n_panels - 1 ? "epoch" : "");
-    vt_text_printf(script,
-                   "y_min[%d] = %.6g; y_max[%d] = %.6g; y_step[%d] = %.6g; y_format[%d] = '%s%s'\n",
-                   p, scale->axis.min, p, scale->axis.max, p, scale->axis.step, p,
-                   column == 0 || own ? "%g" : "", column == 0 ? kind->unit : "");
-    vt_text_printf(script, "factor[%d] = 1e%d\n", p, -scale->exponent);
-    print_curves(run->data, kind, scale, l->panel_height, p, script);
+    int s = ++f->n_samples;
+    vt_text_printf(&f->lines, "sample_x[%d] = %.4g; sample_y[%d] = %.4g; ", s, x, s, y);
+    vt_text_printf(&f->lines, "sample_length[%d] = %.4g; sample_style[%d] = %d\n", s, length, s,
+                   style);
 }
 
-void vt_figure_print(const vt_figure *f, vt_text *script)
+static void print_arrays(const char *size, int n, const char *const *names, vt_text *script)
 {
-    static const char *const arrays[] = {"data",    "left",   "bottom",   "title",  "heading",
-                                         "x_min",   "x_max",  "x_step",   "x_name", "y_min",
-                                         "y_max",   "y_step", "y_format", "factor", "marks",
-                                         "columns", "styles", "names",    "name_y"};
-    struct scale scales[VT_PANEL_COUNT];
-    struct layout l = lay_out(f);
-    int panels = f->n_runs * f->n_panels, p = 0;
-    VT_ASSERT(f->n_runs > 0 && (int)f->first + f->n_panels <= VT_PANEL_COUNT);
-    for (int k = 0; k < f->n_panels; k++)
-        scales[k] = measure(f->first + (vt_panel)k, f->run, f->n_runs);
-    vt_text_printf(script,
-                   "name = '%s'\nformats = '%s'\n\n"
-                   "# Inches\nwidth = %.4g\nheight = %.4g\npanel_width = %.4g\npanel_height = "
-                   "%.4g\n\npanels = %d\n",
-                   f->name, f->formats, l.width, l.height, l.panel_width, l.panel_height, panels);
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        vt_text_printf(script, "array %s[panels]\n", arrays[i]);
-    for (int r = 0; r < f->n_runs; r++)
-        for (int k = 0; k < f->n_panels; k++)
-            print_panel(f, &l, scales, r, k, ++p, script);
+    vt_text_printf(script, "%s = %d\n", size, n);
+    for (; *names; names++)
+        vt_text_printf(script, "array %s[%d]\n", *names, n > 0 ? n : 1);
+}
+
+void vt_figure_print(const vt_figure *figure, const char *name, const char *formats,
+                     const char *data, vt_text *script)
+{
+    static const char *const of_panels[] = {
+        "left",   "bottom", "wide",  "tall", "x_min",  "x_max",   "y_min", "y_max",  "log_y",
+        "x_tics", "y_tics", "first", "last", "banded", "heading", "how",   "grid_x", NULL};
+    static const char *const of_curves[] = {"x_column", "y_column", "low_column", "high_column",
+                                            "style",    "marks",    "curve",      NULL};
+    static const char *const of_texts[] = {"phrase",   "text_x",      "text_y", "text_side",
+                                           "text_ink", "text_points", NULL};
+    static const char *const of_samples[] = {"sample_x", "sample_y", "sample_length",
+                                             "sample_style", NULL};
+    const vt_figure f = *figure;
+    vt_text_printf(script, "name = '%s'\nformats = '%s'\ndata = '%s'\n\n# Inches\nwidth = %.4g\n",
+                   name, formats, data, f.width);
+    vt_text_printf(script, "height = %.4g\n\n", f.height);
+    print_arrays("panels", f.n_panels, of_panels, script);
+    print_arrays("curves", f.n_curves, of_curves, script);
+    print_arrays("texts", f.n_texts, of_texts, script);
+    print_arrays("samples", f.n_samples, of_samples, script);
+    vt_text_append(script, f.lines.data, f.lines.size);
+    print_end(figure, script);
     vt_text_printf(script, "\n");
+    script->failed |= f.lines.failed || f.banded.failed;
+}
+
+vt_status vt_figure_publish(const vt_figure *figure, const vt_text *table, const vt_place *place,
+                            vt_error *err)
+{
+    char formats[VT_FORMATS_TEXT], file[VT_NAME_MAX + 8];
+    vt_text numbers = {0}, templates = {0};
+    snprintf(file, sizeof file, "%s.tsv", place->name);
+    vt_figure_print(figure, place->name, vt_formats_text(&place->drawer->formats, formats), file,
+                    &numbers);
+    vt_status status = vt_draw_templates(&templates, "panels.gp", err);
+    if (status == VT_OK)
+        status = vt_draw_publish(place->dir_fd, file, table, err);
+    if (status == VT_OK)
+        status = vt_draw_figure(place->drawer, place->dir_fd, place->folder, place->name, &numbers,
+                                &templates, err);
+    vt_text_release(&numbers);
+    vt_text_release(&templates);
+    return status;
+}
+
+vt_status vt_figure_type(const vt_figure *figure, const vt_text *table, vt_error *err)
+{
+    vt_text script = {0};
+    vt_figure_print(figure, "figure", "dumb", VT_GNUPLOT_DATA, &script);
+    vt_status status = vt_draw_templates(&script, "panels.gp", err);
+    if (status == VT_OK)
+        status = script.failed || table->failed
+                     ? vt_fail(err, VT_ERR_NOMEM, "no memory for the figure")
+                     : vt_gnuplot_show(&script, table, err);
+    vt_text_release(&script);
+    return status;
+}
+
+void vt_figure_release(vt_figure *figure)
+{
+    vt_text_release(&figure->lines);
+    vt_text_release(&figure->banded);
 }

@@ -3,210 +3,215 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "report/charts.h"
 #include "report/figure.h"
-#include "results/gnuplot.h"
-#include "results/runs.h"
+#include "report/outcome.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
-#define RUN_DATA "curves.tsv"
-
-/* What is asked for, and what was found out on the way. */
-struct plotting {
-    const vt_plot_options *options;
-    vt_text templates;
-    vt_drawer drawer;
-    char formats[VT_FORMATS_TEXT];
-};
-
-/* A run that has something to show. */
-struct drawn {
-    vt_run_place place;
-    vt_plotdata data;
-    char file[VT_NAME_MAX + 8]; /* its data in the comparison */
-};
-
-static vt_status publish_data(int dir_fd, const char *name, const vt_plotdata *data, vt_error *err)
+vt_status vt_plot_parse_kinds(vt_plot_options *options, const char *text, vt_error *err)
 {
-    vt_text text = {0};
-    vt_plotdata_print(data, &text);
-    vt_status status = vt_draw_publish(dir_fd, name, &text, err);
-    vt_text_release(&text);
-    return status;
+    for (const char *word = text;; word++) {
+        size_t size = strcspn(word, ",");
+        int k = 0;
+        while (k < VT_FIGURE_COUNT && (strlen(vt_figure_word((vt_figure_kind)k)) != size ||
+                                       strncmp(vt_figure_word((vt_figure_kind)k), word, size) != 0))
+            k++;
+        if (k == VT_FIGURE_COUNT)
+            return vt_fail(err, VT_ERR_USAGE,
+                           "--kind takes loss, accuracy, lr, gradnorm, speed, confusion, "
+                           "calibration and classes with commas between, not '%.*s'",
+                           (int)size, word);
+        options->kind[k] = options->kinds = true;
+        word += size;
+        if (!*word)
+            return VT_OK;
+    }
 }
 
-/* Writes the script and draws its figures in the folder. */
-static vt_status draw(struct plotting *p, int dir_fd, const char *folder, const vt_figure *figure,
-                      vt_error *err)
+/* Opens the folder `name` in the folder `path`, making it. */
+static vt_status open_below(const char *path, const char *name, char folder[PATH_MAX], int *fd,
+                            vt_error *err)
 {
-    vt_text numbers = {0};
-    vt_figure_print(figure, &numbers);
-    vt_status status =
-        vt_draw_figure(&p->drawer, dir_fd, folder, figure->name, &numbers, &p->templates, err);
-    vt_text_release(&numbers);
-    return status;
+    vt_error reason = {0};
+    int parent = -1;
+    snprintf(folder, PATH_MAX, "%.*s/%s", PATH_MAX - 16, path, name);
+    vt_status status = vt_fs_open_dir(AT_FDCWD, path, &parent, &reason);
+    if (status == VT_OK)
+        status = vt_fs_make_dirs(parent, name, fd, &reason);
+    vt_fs_close(&parent);
+    if (status != VT_OK)
+        return vt_fail(err, status, "%s; --out DIR puts the figures elsewhere", reason.text);
+    return VT_OK;
 }
 
-static vt_status draw_run(struct plotting *p, const struct drawn *run, vt_error *err)
+static vt_status open_out(const char *out, char folder[PATH_MAX], int *fd, vt_error *err)
+{
+    snprintf(folder, PATH_MAX, "%s", out);
+    if (mkdir(out, 0777) != 0 && errno != EEXIST)
+        return vt_fail(err, VT_ERR_CANTCREATE, "%s: cannot make the folder: %s", out,
+                       strerror(errno));
+    return vt_fs_open_dir(AT_FDCWD, out, fd, err);
+}
+
+static double width_of(const vt_plot_options *o, int groups)
+{
+    if (o->figure.width > 0)
+        return o->figure.width;
+    return groups > 1 ? VT_WIDTH_DOUBLE : VT_WIDTH_SINGLE;
+}
+
+/* A run's own figures. */
+static vt_status draw_own(vt_drawer *drawer, const vt_plot_options *o, const vt_group *group,
+                          vt_error *err)
 {
     static const struct {
         const char *name;
-        vt_panel first;
-        int n;
-    } figures[] = {
-        {"loss", VT_PANEL_LOSS, 1},
-        {"accuracy", VT_PANEL_ACCURACY, 1},
-        {"learning_rate", VT_PANEL_RATE, 1},
-        {"stacked", VT_PANEL_LOSS, VT_PANEL_COUNT},
-    };
-    char folder[PATH_MAX + 8];
-    int run_fd = -1, fd = -1;
-    snprintf(folder, sizeof folder, "%s/plots", run->place.path);
-    vt_status status = vt_fs_open_dir(AT_FDCWD, run->place.path, &run_fd, err);
-    if (status == VT_OK)
-        status = vt_fs_make_dirs(run_fd, "plots", &fd, err);
-    if (status == VT_OK)
-        status = publish_data(fd, RUN_DATA, &run->data, err);
+        vt_charts_kind kind;
+    } figures[] = {{"loss", VT_CHARTS_LOSS},
+                   {"accuracy", VT_CHARTS_ACCURACY},
+                   {"learning_rate", VT_CHARTS_RATE},
+                   {"stacked", VT_CHARTS_RUN}};
+    const vt_groups alone = {(vt_group *)group, 1};
+    char folder[PATH_MAX];
+    int fd = -1;
+    vt_status status = o->out ? open_out(o->out, folder, &fd, err)
+                              : open_below(group->run[0].path, "plots", folder, &fd, err);
     for (size_t i = 0; i < sizeof figures / sizeof *figures && status == VT_OK; i++) {
-        const vt_figure_run shown = {&run->data, RUN_DATA};
-        const vt_figure figure = {figures[i].name,  p->formats,  &shown, 1,
-                                  figures[i].first, figures[i].n};
-        status = draw(p, fd, folder, &figure, err);
+        const vt_place place = {drawer, fd, folder, figures[i].name, width_of(o, 1)};
+        const vt_charts_options charts = {.kind = figures[i].kind, .log = o->figure.log};
+        status = vt_charts_draw(&place, &alone, &charts, err);
     }
     vt_fs_close(&fd);
-    vt_fs_close(&run_fd);
     return status;
 }
 
-static vt_status show_run(struct plotting *p, const struct drawn *run, vt_error *err)
+static vt_status show_own(const vt_plot_options *o, const vt_group *group, vt_error *err)
 {
-    const vt_figure_run shown = {&run->data, VT_GNUPLOT_DATA};
-    const vt_figure figure = {"stacked", "dumb", &shown, 1, VT_PANEL_LOSS, VT_PANEL_COUNT};
-    vt_text script = {0}, data = {0};
-    vt_figure_print(&figure, &script);
-    vt_text_append(&script, p->templates.data, p->templates.size);
-    vt_plotdata_print(&run->data, &data);
-    printf("%s\n", run->place.path);
+    const vt_groups alone = {(vt_group *)group, 1};
+    const vt_charts_options charts = {.kind = VT_CHARTS_RUN, .log = o->figure.log};
+    printf("%s\n", group->run[0].path);
     fflush(stdout);
-    vt_status status = script.failed || data.failed
-                           ? vt_fail(err, VT_ERR_NOMEM, "no memory for the figure")
-                           : vt_gnuplot_show(&script, &data, err);
-    vt_text_release(&script);
-    vt_text_release(&data);
-    return status;
+    return vt_charts_show(&alone, &charts, err);
 }
 
-static vt_status draw_all(struct plotting *p, struct drawn *runs, int n, vt_error *err)
+static vt_status draw_compare(vt_drawer *drawer, const vt_plot_options *o, const vt_groups *groups,
+                              vt_error *err)
 {
-    char folder[PATH_MAX + 8];
-    int results_fd = -1, fd = -1;
-    vt_figure_run *shown = vt_calloc((size_t)n, sizeof *shown);
-    if (!shown)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for the figure of all runs");
-    snprintf(folder, sizeof folder, "%s/plots", p->options->results);
-    vt_status status = vt_fs_open_dir(AT_FDCWD, p->options->results, &results_fd, err);
+    const vt_charts_options charts = {.kind = VT_CHARTS_RUN, .log = o->figure.log, .apart = true};
+    char folder[PATH_MAX];
+    int fd = -1;
+    vt_status status = o->out ? open_out(o->out, folder, &fd, err)
+                              : open_below(o->results, "plots", folder, &fd, err);
+    const vt_place place = {drawer, fd, folder, "compare",
+                            o->figure.width > 0 ? o->figure.width : VT_WIDTH_DOUBLE};
     if (status == VT_OK)
-        status = vt_fs_make_dirs(results_fd, "plots", &fd, err);
-    for (int i = 0; i < n && status == VT_OK; i++) {
-        snprintf(runs[i].file, sizeof runs[i].file, "%.*s.tsv", VT_NAME_MAX - 4, runs[i].place.exp);
-        shown[i] = (vt_figure_run){&runs[i].data, runs[i].file};
-        status = publish_data(fd, runs[i].file, &runs[i].data, err);
-    }
-    const vt_figure figure = {"compare", p->formats, shown, n, VT_PANEL_LOSS, VT_PANEL_COUNT};
-    if (status == VT_OK)
-        status = draw(p, fd, folder, &figure, err);
+        status = vt_charts_draw(&place, groups, &charts, err);
     vt_fs_close(&fd);
-    vt_fs_close(&results_fd);
-    vt_free(shown);
     return status;
 }
 
-/* Reads the runs; those that cannot be shown are left out, with a word about it. */
-static vt_status load(const vt_run_list *list, struct drawn *runs, int *n, vt_error *err)
+/* Every run by itself: each experiment's newest, or the one that was named. */
+static vt_status plot_own(vt_drawer *drawer, const vt_plot_options *o, const vt_groups *groups,
+                          vt_error *err)
 {
     vt_status status = VT_OK;
-    for (int i = 0; i < list->n && status == VT_OK; i++) {
-        struct drawn *run = &runs[*n];
-        vt_history history = {0};
-        vt_error reason = {0};
-        int fd = -1;
-        run->place = list->run[i];
-        vt_status read = vt_fs_open_dir(AT_FDCWD, run->place.path, &fd, &reason);
-        if (read == VT_OK)
-            read = vt_history_read(&history, fd, &reason);
-        if (read != VT_OK && list->n == 1)
-            status = vt_fail(err, read, "%s", reason.text);
-        else if (read != VT_OK)
-            vt_log_write(VT_LOG_WARNING, "left out: %s", reason.text);
-        else
-            status = vt_plotdata_make(&run->data, &history, err);
-        if (run->data.n > 0)
-            ++*n;
-        else if (read == VT_OK && status == VT_OK)
-            vt_log_write(VT_LOG_WARNING, "%s: left out, because no epoch is finished yet",
-                         run->place.path);
-        if (run->data.n == 0)
-            vt_plotdata_release(&run->data);
-        vt_history_release(&history);
-        vt_fs_close(&fd);
+    /* One folder cannot hold the own figures of several runs. */
+    int own = o->out && !o->terminal && groups->n > 1 ? 0 : groups->n;
+    for (int g = 0; g < own && status == VT_OK; g++)
+        status = o->terminal ? show_own(o, &groups->group[g], err)
+                             : draw_own(drawer, o, &groups->group[g], err);
+    if (status == VT_OK && !o->terminal && o->n_runs == 0)
+        status = draw_compare(drawer, o, groups, err);
+    return status;
+}
+
+/* The chosen kinds, with all groups in each. */
+static vt_status plot_kinds(vt_drawer *drawer, const vt_plot_options *o, const vt_groups *groups,
+                            vt_error *err)
+{
+    vt_figure_options options = o->figure;
+    bool alone = groups->n == 1 && groups->group[0].n_runs == 1;
+    char folder[PATH_MAX];
+    int fd = -1;
+    vt_status status = VT_OK;
+    options.width = width_of(o, groups->n);
+    if (!o->terminal && o->out)
+        status = open_out(o->out, folder, &fd, err);
+    else if (!o->terminal)
+        status = open_below(alone ? groups->group[0].run[0].path : o->results, "plots", folder, &fd,
+                            err);
+    for (int k = 0; k < VT_FIGURE_COUNT && status == VT_OK; k++) {
+        bool chosen = o->kinds ? o->kind[k] : k <= VT_FIGURE_ACCURACY;
+        if (chosen && o->terminal)
+            status = vt_figure_show((vt_figure_kind)k, groups, &options, err);
+        else if (chosen)
+            status = vt_figure_draw(drawer, fd, folder, (vt_figure_kind)k, groups, &options, err);
     }
+    vt_fs_close(&fd);
     return status;
 }
 
-static vt_status select_runs(const vt_plot_options *options, vt_run_list *list, vt_error *err)
+/* The places of the runs meant; a word for an experiment means all its seeds if `seeds`. */
+static vt_status find_runs(const vt_plot_options *o, bool seeds, vt_run_list *list, vt_error *err)
 {
+    vt_outcome_list outcomes = {0};
     vt_status status = VT_OK;
-    if (options->n_runs == 0) {
-        status = vt_runs_list(list, options->results, err);
+    if (o->n_runs == 0 && !seeds) {
+        status = vt_runs_list(list, o->results, err);
         vt_runs_keep_newest(list);
         return status;
     }
-    list->run = vt_calloc((size_t)options->n_runs, sizeof *list->run);
-    if (!list->run)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for %d runs", options->n_runs);
-    for (int i = 0; i < options->n_runs && status == VT_OK; i++)
-        status = vt_runs_find(&list->run[list->n++], options->results, options->runs[i], err);
+    vt_run_list experiments = {0};
+    const char *const *words = o->runs;
+    const char **found = NULL;
+    int n_words = o->n_runs;
+    if (n_words == 0) { /* every experiment, by name */
+        status = vt_runs_list(&experiments, o->results, err);
+        vt_runs_keep_newest(&experiments);
+        n_words = experiments.n;
+        found = vt_calloc((size_t)n_words + 1, sizeof *found);
+        for (int i = 0; found && i < n_words; i++)
+            found[i] = experiments.run[i].exp;
+        words = found;
+    }
+    if (status == VT_OK && n_words > 0 && words)
+        status = vt_outcomes_read(&outcomes, o->results, words, n_words, seeds, err);
+    list->run = vt_calloc((size_t)outcomes.n + 1, sizeof *list->run);
+    if (status == VT_OK && (!list->run || !words))
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for %d runs", outcomes.n);
+    for (int i = 0; i < outcomes.n && status == VT_OK; i++)
+        list->run[list->n++] = outcomes.run[i].place;
+    vt_outcomes_release(&outcomes);
+    vt_runs_release(&experiments);
+    vt_free(found);
     return status;
 }
 
-static vt_status draw_runs(struct plotting *p, struct drawn *runs, int n, vt_error *err)
+vt_status vt_plot(const vt_plot_options *o, vt_error *err)
 {
-    vt_status status = VT_OK;
-    for (int i = 0; i < n && status == VT_OK; i++)
-        status = p->options->terminal ? show_run(p, &runs[i], err) : draw_run(p, &runs[i], err);
-    if (status == VT_OK && !p->options->terminal && p->options->n_runs == 0)
-        status = draw_all(p, runs, n, err);
-    return status == VT_OK ? vt_draw_finish(&p->drawer, err) : status;
-}
-
-vt_status vt_plot(const vt_plot_options *options, vt_error *err)
-{
-    struct plotting p = {
-        .options = options,
-        .drawer = {.formats = options->formats, .maker = "vitrine plot", .list = stdout}};
-    struct drawn *runs = NULL;
+    vt_drawer drawer = {.formats = o->formats, .maker = "vitrine plot", .list = stdout};
+    bool own = !o->kinds && (o->n_runs == 0 || (o->n_runs == 1 && !o->each));
     vt_run_list list = {0};
-    int n = 0;
-    vt_formats_text(&options->formats, p.formats);
-    vt_status status = select_runs(options, &list, err);
+    vt_groups groups = {0};
+    vt_text templates = {0};
+    vt_status status = find_runs(o, !own, &list, err);
     if (status == VT_OK)
-        status = vt_draw_templates(&p.templates, "panels.gp", err);
-    if (status != VT_OK)
-        goto done;
-    runs = vt_calloc((size_t)list.n + 1, sizeof *runs);
-    status = runs ? load(&list, runs, &n, err)
-                  : vt_fail(err, VT_ERR_NOMEM, "no memory for %d runs", list.n);
-    if (status == VT_OK && n == 0)
-        status =
-            vt_fail(err, VT_ERR_NOINPUT, "no run with a finished epoch in %s", options->results);
+        status = vt_draw_templates(&templates, "panels.gp", err);
+    if (status == VT_OK && list.n == 0)
+        status = vt_fail(err, VT_ERR_NOINPUT, "no run in %s", o->results);
     if (status == VT_OK)
-        status = draw_runs(&p, runs, n, err);
-done:
-    for (int i = 0; i < n; i++)
-        vt_plotdata_release(&runs[i].data);
-    vt_free(runs);
+        status = vt_groups_read(&groups, list.run, list.n, o->each, err);
+    if (status == VT_OK)
+        status = own ? plot_own(&drawer, o, &groups, err) : plot_kinds(&drawer, o, &groups, err);
+    if (status == VT_OK)
+        status = vt_draw_finish(&drawer, err);
+    vt_groups_release(&groups);
     vt_runs_release(&list);
-    vt_text_release(&p.templates);
+    vt_text_release(&templates);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "report/rerun.h"
 
+#include "base/child.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "results/json.h"
@@ -11,7 +12,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,31 +81,19 @@ static vt_status look(const struct search *s, const char *root, vt_outcome *outc
     return status;
 }
 
-/* Only what is allowed between fork and exec. What a training says goes to stderr: stdout is the
- * check's own. */
-_Noreturn static void become_training(char **argv, pid_t parent)
-{
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* it saves and can be continued */
-    if (getppid() != parent || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        _exit(VT_ERR_IO);
-    execv("/proc/self/exe", argv);
-    _exit(VT_ERR_INTERNAL);
-}
-
+/* What a training says goes to stderr: stdout is the check's own. If this process is ended, the
+ * training is asked to stop: it saves and can be continued. */
 static vt_status run_process(char **argv, int *code, vt_error *err)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    sigset_t mask;
+    pid_t pid = 0;
     int how = 0;
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0)
-        become_training(argv, parent);
-    if (pid < 0)
-        return vt_fail(err, VT_ERR_IO, "cannot start a process: %s", strerror(errno));
-    /* A terminal's Ctrl-C reaches the training too, which saves before it ends. */
-    sigaction(SIGINT, &ignore, &before);
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    vt_status status = vt_child_start(&pid, argv, STDERR_FILENO, &mask, err);
+    if (status != VT_OK)
+        return status;
     while (waitpid(pid, &how, 0) < 0 && errno == EINTR)
         ;
-    sigaction(SIGINT, &before, NULL);
     *code = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
     return VT_OK;
 }

@@ -1,18 +1,30 @@
 #include "results/confusion.h"
 
 #include "base/fs.h"
+#include "results/typeset.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
-enum { COUNTED_MAX = 20, NAMED_MAX = 50 };
+enum { NAMED_MAX = 50 };
+
+/* Points. */
+#define POINTS 9.0
+#define SMALL 8.0
 
 /* Inches. */
-#define CHARACTER 0.078
-#define TITLE 0.55
-#define MARGIN 0.35
-#define AXIS_NAME 0.3
-#define SHARE 0.75 /* the column of percentages */
+#define WIDTH 6.9
+#define DIGIT 0.071 /* of 8 points */
+#define TITLE 0.4
+#define EDGE 0.08
+#define AXIS_NAME 0.22
+#define SHARE 0.62 /* the column of percentages */
+#define SHARE_NARROW 0.5
+#define NAMES_SHARE 0.25 /* of the width, for names */
+#define CELL_NAMED 0.125 /* the least height of a row with a name */
+#define CELL_MAX 0.8
+#define SIDE_MAX 6.0
 
 int64_t vt_confusion_total(const vt_confusion *c, int64_t label)
 {
@@ -121,42 +133,86 @@ static void print_data(const vt_confusion *c, vt_text *text)
     }
 }
 
-/* A name as a gnuplot text: in single quotes, which are doubled inside. */
+/* A name as a gnuplot text that is taken as a format: in single quotes, which are doubled inside,
+ * as are signs of percent. */
 static void print_quoted(const char *name, vt_text *text)
 {
     vt_text_printf(text, "'");
     for (; *name; name++) {
         char one[2] = {*name, '\0'};
-        if (*name == '\'')
-            vt_text_printf(text, "''");
+        if (*name == '\'' || *name == '%')
+            vt_text_printf(text, "%c%c", *name, *name);
         else
             print_name(one, text);
     }
     vt_text_printf(text, "'");
 }
 
+static double widest_name(const vt_confusion *c)
+{
+    double most = 0;
+    for (int64_t i = 0; i < c->classes; i++)
+        most = fmax(most, vt_text_width(c->names[i], SMALL));
+    return most;
+}
+
+/* Where everything is, in inches. */
+struct layout {
+    double width, height, left, bottom, side, names, share;
+    bool named, counted;
+};
+
+/* Cells are as large as the width allows: counts are written where they fit, and names where lines
+ * of text do. A title that is too long is cut. */
+static struct layout lay_out(const vt_confusion *c, double width)
+{
+    struct layout l = {.width = width};
+    double classes = (double)c->classes, longest = widest_name(c) + 0.1;
+    int64_t largest = 0;
+    for (int64_t i = 0; i < c->classes * c->classes; i++)
+        largest = c->count[i] > largest ? c->count[i] : largest;
+    l.names = fmin(longest, NAMES_SHARE * width);
+    l.share = width > 4 ? SHARE : SHARE_NARROW;
+    l.side = width - EDGE - AXIS_NAME - l.names - l.share;
+    l.named = c->classes <= NAMED_MAX && l.side / classes >= CELL_NAMED;
+    if (!l.named) {
+        l.names = 0.32;
+        l.share = EDGE;
+        l.side = width - EDGE - AXIS_NAME - l.names - l.share;
+    }
+    l.side = fmin(l.side, fmin(CELL_MAX * classes, SIDE_MAX));
+    l.counted = l.named && l.side / classes >= DIGIT * digits(largest) + 0.06;
+    l.left = EDGE + AXIS_NAME + l.names;
+    l.bottom = l.names + AXIS_NAME;
+    l.height = l.bottom + l.side + TITLE;
+    return l;
+}
+
+/* The text in at most so many inches. */
+static void print_short(const char *name, double room, double points, vt_text *text)
+{
+    char cut[4 * VT_NAME_MAX];
+    vt_text_shorten(name, room, points, cut, sizeof cut);
+    print_quoted(cut, text);
+}
+
 static void print_numbers(const vt_drawer *drawer, const char *name, const char *title,
                           const vt_confusion *c, vt_text *text)
 {
     char formats[VT_FORMATS_TEXT];
-    bool named = c->classes <= NAMED_MAX, counted = c->classes <= COUNTED_MAX;
-    double cell = counted ? 0.42 : named ? 0.2 : 5.0 / (double)c->classes;
-    double side = cell * (double)c->classes, names = named ? CHARACTER * widest(c) + 0.15 : 0.35;
-    double left = MARGIN + names + AXIS_NAME, bottom = names + AXIS_NAME;
-    double width = left + side + (named ? SHARE : MARGIN);
-    double least = MARGIN + CHARACTER * width_of(title);
+    const struct layout l = lay_out(c, drawer->width > 0 ? drawer->width : WIDTH);
     vt_text_printf(text, "name = '%s'\nformats = '%s'\ndata = '%s.tsv'\ntitle = ", name,
                    vt_formats_text(&drawer->formats, formats), name);
-    print_quoted(title, text);
+    print_short(title, l.width - 2 * EDGE, POINTS, text);
     vt_text_printf(text,
                    "\n\n# Inches\nwidth = %.4g\nheight = %.4g\nleft = %.4g\nbottom = %.4g\n"
                    "side = %.4g\nnames = %.4g\n\nclasses = %" PRId64
                    "\nnamed = %d\ncounted = %d\narray class[classes]\n",
-                   width > least ? width : least, bottom + side + TITLE, left, bottom, side, names,
-                   c->classes, named, counted);
+                   l.width, l.height, l.left, l.bottom, l.side, l.names, c->classes, l.named,
+                   l.counted);
     for (int64_t i = 0; i < c->classes; i++) {
         vt_text_printf(text, "class[%" PRId64 "] = ", i + 1);
-        print_quoted(c->names[i], text);
+        print_short(c->names[i], l.named ? l.names - 0.08 : l.width, SMALL, text);
         vt_text_printf(text, "\n");
     }
     vt_text_printf(text, "\n");

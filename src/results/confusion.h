@@ -26,8 +26,9 @@ void vt_confusion_csv(const vt_confusion *c, vt_text *text);
 
 /*
  * Draws NAME (.svg, ...) in the folder, with NAME.tsv (true, predicted, their names, count, share
- * of the true class) and NAME.gp beside it. Darkness is the share; up to 20 classes the counts are
- * written in the cells, up to 50 the classes have names. At most VT_CONFUSION_DRAWN_MAX classes.
+ * of the true class) and NAME.gp beside it, as wide as the drawer says (else 6.9 inches). Darkness
+ * is the share; counts and names are written where they fit. At most VT_CONFUSION_DRAWN_MAX
+ * classes.
  */
 enum { VT_CONFUSION_DRAWN_MAX = 200 };
 vt_status vt_confusion_draw(vt_drawer *drawer, int dir_fd, const char *folder, const char *name,

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEMPLATE_CAP = 1 << 20, FIGURE_NAME = 64 };
+enum { TEMPLATE_CAP = 1 << 20, FIGURE_NAME = VT_NAME_MAX + 16 };
 
 static const char *const format_names[] = {
 #define X(format) #format,
@@ -126,7 +126,7 @@ static vt_status finish_files(const vt_drawer *drawer, int dir_fd, const char *f
             status = vt_fail(err, VT_ERR_HELPER, "gnuplot left %s/%s empty", folder, file);
         if (status == VT_OK && strcmp(format_names[i], "pdf") == 0)
             status = vt_gnuplot_undate(dir_fd, file, err);
-        if (status == VT_OK)
+        if (status == VT_OK && drawer->list)
             fprintf(drawer->list, "%s/%s\n", folder, file);
     }
     return status;

@@ -35,7 +35,8 @@ vt_status vt_draw_templates(vt_text *text, const char *name, vt_error *err);
 typedef struct vt_drawer {
     vt_formats formats;
     const char *maker;   /* the command, for the scripts' first line */
-    FILE *list;          /* takes the figures' paths, one a line */
+    double width;        /* of figures in inches that can choose theirs; 0: as wide as they need */
+    FILE *list;          /* takes the figures' paths, one a line; NULL: nobody */
     vt_error no_gnuplot; /* set once gnuplot did not run: data and scripts are still written */
 } vt_drawer;
 

@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gnu/libc-version.h>
+#include <jpeglib.h>
 #include <openssl/crypto.h>
+#include <png.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -20,6 +22,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <yaml.h>
 #include <zlib.h>
 
 #define FILE_NAME "provenance.json"
@@ -33,6 +36,9 @@ enum {
     GIT_ARGS_MAX = 16,
     FIXED_ARGS = 7
 };
+
+#define WORD(text) #text
+#define VERSION_WORD(macro) WORD(macro)
 
 extern char **environ;
 
@@ -173,12 +179,12 @@ static json_t *pack_host(const vt_provenance *p)
     long long memory = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
     if (gethostname(host, sizeof host - 1) != 0)
         snprintf(host, sizeof host, UNKNOWN);
-    return json_pack("{s:o, s:o, s:I, s:i, s:i, s:I, s:o, s:o}", "name",
-                     vt_json_text(host, UNKNOWN), "cpu", cpu_model(), "cores",
-                     (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity, "threads",
-                     p->threads, "memory_bytes", (json_int_t)memory, "kernel",
-                     vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
-                     vt_json_text(named ? name.machine : NULL, UNKNOWN));
+    return json_pack(
+        "{s:o, s:o, s:I, s:i, s:i, s:i, s:I, s:o, s:o}", "name", vt_json_text(host, UNKNOWN), "cpu",
+        cpu_model(), "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "affinity", affinity,
+        "threads", p->threads, "decode_threads", p->decode_threads, "memory_bytes",
+        (json_int_t)memory, "kernel", vt_json_text(named ? name.release : NULL, UNKNOWN), "machine",
+        vt_json_text(named ? name.machine : NULL, UNKNOWN));
 }
 
 static json_t *pack_hex(const uint8_t sha256[VT_SHA256_SIZE])
@@ -207,6 +213,26 @@ static json_t *binary_sha256(void)
     return json_string(hex);
 }
 
+/* Those of the processor that the kernels can make use of; which of them they do is kernel_path. */
+static json_t *cpu_features(void)
+{
+    vt_text text = {0};
+    __builtin_cpu_init();
+#define FEATURE(name)                                                                              \
+    if (__builtin_cpu_supports(name))                                                              \
+    vt_text_printf(&text, "%s%s", text.size ? " " : "", name)
+    FEATURE("avx2");
+    FEATURE("fma");
+    FEATURE("avx512f");
+    FEATURE("avx512bw");
+    FEATURE("avx512dq");
+    FEATURE("avx512vl");
+#undef FEATURE
+    json_t *features = vt_json_text(text.data, UNKNOWN);
+    vt_text_release(&text);
+    return features;
+}
+
 static void add_library(json_t *libraries, const char *name, const char *compiled,
                         const char *loaded)
 {
@@ -224,15 +250,19 @@ static json_t *pack_build(const vt_provenance *p)
     add_library(libraries, "jansson", JANSSON_VERSION, jansson_version_str());
     add_library(libraries, "openssl", OPENSSL_VERSION_TEXT, OpenSSL_version(OPENSSL_VERSION));
     add_library(libraries, "zlib", ZLIB_VERSION, zlibVersion());
+    add_library(libraries, "libpng", PNG_LIBPNG_VER_STRING, png_get_libpng_ver(NULL));
+    /* These two tell only one of their versions. */
+    add_library(libraries, "libjpeg-turbo", VERSION_WORD(LIBJPEG_TURBO_VERSION), NULL);
+    add_library(libraries, "libyaml", NULL, yaml_get_version_string());
     for (int i = 0; i < p->n_libraries; i++)
         add_library(libraries, p->libraries[i].name, p->libraries[i].compiled,
                     p->libraries[i].loaded);
-    return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", vt_json_text(vt_version(), UNKNOWN),
-        "compiler", vt_json_text(vt_build_compiler(), UNKNOWN), "flags",
-        vt_json_text(vt_build_flags(), UNKNOWN), "libraries", libraries, "binary_sha256",
-        binary_sha256(), "kernel_path", vt_json_text(p->kernel_path, UNKNOWN), "cpu_features",
-        vt_json_text(p->cpu_features, UNKNOWN));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+                     vt_json_text(vt_version(), UNKNOWN), "compiler",
+                     vt_json_text(vt_build_compiler(), UNKNOWN), "flags",
+                     vt_json_text(vt_build_flags(), UNKNOWN), "libraries", libraries,
+                     "binary_sha256", binary_sha256(), "kernel_path",
+                     vt_json_text(p->kernel_path, UNKNOWN), "cpu_features", cpu_features());
 }
 
 static json_t *pack_reals(const double *values, int n)
@@ -273,6 +303,21 @@ static json_t *pack_attempt(const vt_provenance *p, vt_text *patch)
         "numerics_id", vt_json_text(p->numerics_id, UNKNOWN), "git",
         pack_git(p->code_dir ? p->code_dir : ".", patch), "build", pack_build(p), "host",
         pack_host(p), "data", pack_data(p), "environment", pack_environment());
+}
+
+json_t *vt_provenance_here(const vt_provenance *p)
+{
+    char utc[VT_UTC_SIZE], folder[PATH_MAX];
+    vt_text patch = {0};
+    vt_clock_utc(vt_clock_unix_s(), utc);
+    json_t *git = pack_git(p->code_dir ? p->code_dir : ".", &patch);
+    json_t *here = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "time_utc", utc, "folder",
+                             vt_json_text(getcwd(folder, sizeof folder), UNKNOWN), "git", git,
+                             "patch_bytes", (json_int_t)patch.size, "build", pack_build(p), "host",
+                             pack_host(p), "environment", pack_environment(), "numerics_id",
+                             vt_json_text(p->numerics_id, UNKNOWN));
+    vt_text_release(&patch);
+    return here;
 }
 
 /* The attempts so far; an empty list if there is no file or it is of no use. */

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 
+#include <jansson.h>
 #include <stdint.h>
 
 typedef struct vt_provenance_file {
@@ -27,22 +28,22 @@ typedef struct vt_provenance_library {
     const char *name, *compiled, *loaded;
 } vt_provenance_library;
 
-/* What the caller knows. A text that is NULL is written as "unknown". zlib, jansson, OpenSSL and
- * libc need not be listed. */
+/* What the caller knows. A text that is NULL is written as "unknown". Those that results/
+ * itself or the data readers link (libc, jansson, OpenSSL, zlib, libpng, libjpeg-turbo, libyaml)
+ * need not be listed. */
 typedef struct vt_provenance {
     int argc;
     char *const *argv;
     const char *code_dir; /* where git looks for the repository, usually "." */
     const char *exp_name, *exp_id, *run_id;
-    int64_t seed, step;  /* step: where this attempt begins */
-    int64_t last_sign_s; /* Unix time at which the attempt before was last seen to write */
-    int threads;
-    const char *kernel_path;  /* such as "x86-64-v3" */
-    const char *cpu_features; /* those in use */
-    const char *numerics_id;  /* the numeric fingerprint, hexadecimal */
-    const char *data_digest;  /* of the whole data set, hexadecimal */
-    const char *split_digest; /* of the training and validation indices, hexadecimal */
-    const double *mean, *std; /* normalisation, n_channels each */
+    int64_t seed, step;          /* step: where this attempt begins */
+    int64_t last_sign_s;         /* Unix time at which the attempt before was last seen to write */
+    int threads, decode_threads; /* the latter: of those that decode the next batch; 0: none */
+    const char *kernel_path;     /* such as "x86-64-v3" */
+    const char *numerics_id;     /* the numeric fingerprint, hexadecimal */
+    const char *data_digest;     /* of the whole data set, hexadecimal */
+    const char *split_digest;    /* of the training and validation indices, hexadecimal */
+    const double *mean, *std;    /* normalisation, n_channels each */
     int n_channels;
     const vt_provenance_file *files;
     int n_files;
@@ -58,6 +59,11 @@ void vt_provenance_program(char hex[VT_SHA256_HEX_SIZE]);
  * differ from the commit. A missing git or repository gives one warning. A damaged old
  * provenance.json is warned about and replaced: it is information, not state. */
 vt_status vt_provenance_begin(int dir_fd, const vt_provenance *p, vt_error *err);
+/* The part of an attempt that holds for any program started here and now: {"time_utc", "folder",
+ * "git", "patch_bytes", "build", "host", "environment", "numerics_id"}. Of *p only the code's
+ * folder, threads, kernels, features, numerics and libraries are used. NULL: no memory. */
+json_t *vt_provenance_here(const vt_provenance *p);
+
 /* How the last attempt ended. */
 typedef struct vt_provenance_outcome {
     const char *state; /* "done", "interrupted", "failed", ... */

@@ -56,8 +56,8 @@ static void refuse_name(const struct walk *walk, const char *name)
     char shown[128];
     vt_text_show(shown, sizeof shown, name);
     if (*name != '.')
-        vt_log_write(VT_LOG_WARNING, "%s/%s: left out: no run has such a name", walk->results,
-                     shown);
+        vt_log_write(VT_LOG_WARNING, "%s/%s%s%s: left out: no run has such a name", walk->results,
+                     walk->exp ? walk->exp : "", walk->exp ? "/" : "", shown);
 }
 
 static void add_run(void *arg, const char *name)
@@ -98,6 +98,7 @@ static void add_experiment(void *arg, const char *name)
         return;
     walk->exp = name;
     vt_fs_list(walk->exp_fd, add_run, walk, NULL);
+    walk->exp = NULL;
     vt_fs_close(&walk->exp_fd);
 }
 

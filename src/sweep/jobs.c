@@ -1,5 +1,6 @@
 #include "sweep/jobs.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,8 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct pool {
@@ -41,22 +40,6 @@ static int threads_of(const vt_jobs *jobs, int slot)
     return jobs->threads ? jobs->threads : share ? share : 1;
 }
 
-/* Only what is allowed between fork and exec. */
-_Noreturn static void become_run(const struct pool *pool, char **argv, int log_fd, pid_t parent)
-{
-    int null_fd = open("/dev/null", O_RDONLY);
-    /* A group of its own, so that a terminal's Ctrl-C reaches a run through its sweep alone: a
-     * second signal would end it without saving. */
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent || null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
-        dup2(log_fd, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0)
-        _exit(VT_ERR_IO);
-    sigprocmask(SIG_SETMASK, &pool->before, NULL);
-    execv("/proc/self/exe", argv);
-    _exit(VT_ERR_INTERNAL);
-}
-
 static vt_status start_process(struct pool *pool, int run, int slot, vt_error *err)
 {
     const vt_jobs *jobs = pool->jobs;
@@ -71,14 +54,10 @@ static vt_status start_process(struct pool *pool, int run, int slot, vt_error *e
                         O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
     if (log_fd < 0)
         return vt_fail(err, VT_ERR_CANTCREATE, "%s: %s", path, strerror(errno));
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0)
-        become_run(pool, argv, log_fd, parent);
-    int why = errno;
+    vt_status status = vt_child_start(&pool->pid[slot], argv, log_fd, &pool->before, err);
     vt_fs_close(&log_fd);
-    if (pid < 0)
-        return vt_fail(err, VT_ERR_IO, "cannot start a process: %s", strerror(why));
-    pool->pid[slot] = pid;
+    if (status != VT_OK)
+        return status;
     pool->slot[slot] = (vt_live_run){.run = run, .started_s = vt_clock_s()};
     pool->n_running++;
     vt_live_say(&pool->live, run, "started with %d thread%s; its output: %s", threads,
@@ -152,10 +131,11 @@ static bool is_failure(int code)
 static void collect(struct pool *pool)
 {
     for (int slot = 0; slot < pool->jobs->at_once; slot++) {
-        int word, run = pool->slot[slot].run;
-        if (run < 0 || waitpid(pool->pid[slot], &word, WNOHANG) != pool->pid[slot])
+        int run = pool->slot[slot].run;
+        int code = run < 0 ? -1 : vt_child_ended(pool->pid[slot]);
+        if (code < 0)
             continue;
-        pool->code[run] = WIFEXITED(word) ? WEXITSTATUS(word) : VT_ERR_INTERNAL;
+        pool->code[run] = code;
         double seconds = vt_clock_s() - pool->slot[slot].started_s;
         pool->slot[slot].run = -1;
         pool->n_running--;
@@ -177,19 +157,6 @@ static void await_something(struct pool *pool)
     vt_live_clear(&pool->live);
     vt_log_write(VT_LOG_INFO, "stopping: %d run%s to save first", pool->n_running,
                  pool->n_running == 1 ? " has" : "s have");
-}
-
-static void take_signals(struct pool *pool)
-{
-    struct sigaction usual = {.sa_handler = SIG_DFL}, ignore = {.sa_handler = SIG_IGN};
-    sigemptyset(&pool->waited);
-    sigaddset(&pool->waited, SIGCHLD);
-    sigaddset(&pool->waited, SIGINT);
-    sigaddset(&pool->waited, SIGTERM);
-    sigaddset(&pool->waited, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &pool->waited, &pool->before);
-    sigaction(SIGCHLD, &usual, NULL);  /* one that is ignored would leave no exit status */
-    sigaction(SIGPIPE, &ignore, NULL); /* a closed terminal must not end a sweep */
 }
 
 static vt_status judge(const struct pool *pool, vt_error *err)
@@ -225,7 +192,7 @@ vt_status vt_jobs_run(vt_sweep *sweep, const vt_jobs *jobs, int *code, vt_error 
     for (int i = 0; i < sweep->n_runs; i++)
         code[i] = -1;
     vt_live_init(&pool.live, sweep, jobs->results, jobs->quiet, jobs->live);
-    take_signals(&pool);
+    vt_child_take_signals(&pool.waited, &pool.before);
     while (status == VT_OK || pool.n_running > 0) {
         vt_status started = pool.stop ? VT_OK : start_some(&pool, err);
         if (started != VT_OK) {

@@ -9,6 +9,11 @@
 
 enum { NAME_DIGITS = 8, REPORTS_MAX = 5 };
 
+static char *copy_text(vt_store *store, const char *text)
+{
+    return vt_store_text(store, text, strlen(text));
+}
+
 /* The grid's choice for a setting as key=value texts behind those of the request. */
 static const char *const *list_sets(vt_sweep *sweep, const vt_sweep_request *r, int setting)
 {
@@ -47,12 +52,11 @@ static vt_status add_runs(vt_sweep *sweep, const vt_sweep_request *r, int settin
     const char **value = vt_store_take(&sweep->store, (size_t)(sweep->n_keys + 1) * sizeof *value);
     if (!value || vt_config_experiment_id(config, exp_id) != VT_OK)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the sweep");
-    if (!sweep->exp_name) {
-        const char *name = vt_config_name(config);
-        sweep->exp_name = vt_store_text(&sweep->store, name, strlen(name));
-    }
+    if (!sweep->exp_name)
+        sweep->exp_name = copy_text(&sweep->store, vt_config_name(config));
     for (int k = 0; k < sweep->n_keys; k++)
-        value[k] = r->grid->key[k].value[vt_grid_choice(r->grid, setting, k)];
+        value[k] =
+            copy_text(&sweep->store, r->grid->key[k].value[vt_grid_choice(r->grid, setting, k)]);
     if (r->grid->n_seeds == 0 && config->seed > INT64_MAX)
         return vt_fail(err, VT_ERR_USAGE, "seeds of a sweep are at most 9223372036854775807");
     int n_seeds = r->grid->n_seeds ? r->grid->n_seeds : 1;
@@ -63,7 +67,7 @@ static vt_status add_runs(vt_sweep *sweep, const vt_sweep_request *r, int settin
                               .seed = r->grid->n_seeds ? r->grid->seed[s] : (int64_t)config->seed};
         memcpy(run->exp_id, exp_id, sizeof exp_id);
     }
-    return VT_OK;
+    return sweep->store.failed ? vt_fail(err, VT_ERR_NOMEM, "no memory for the sweep") : VT_OK;
 }
 
 /* Also tells settings apart that differ in keys which do not change a run, such as the threads. */
@@ -110,16 +114,16 @@ static vt_status start_plan(vt_sweep *sweep, const vt_sweep_request *r, vt_error
     if (sweep->n_settings > VT_SWEEP_RUNS_MAX / n_seeds)
         return vt_fail(err, VT_ERR_USAGE, "a sweep has at most %d runs", VT_SWEEP_RUNS_MAX);
     vt_store *store = &sweep->store;
-    sweep->exp = vt_store_text(store, r->exp, strlen(r->exp));
+    sweep->exp = copy_text(store, r->exp);
     sweep->set = vt_store_take(store, (size_t)(r->n_sets + 1) * sizeof *sweep->set);
     sweep->key = vt_store_take(store, (size_t)(sweep->n_keys + 1) * sizeof *sweep->key);
     sweep->run = vt_store_take(store, (size_t)(sweep->n_settings * n_seeds) * sizeof *sweep->run);
     if (store->failed)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the sweep");
     for (int i = 0; i < r->n_sets; i++)
-        sweep->set[i] = vt_store_text(store, r->sets[i], strlen(r->sets[i]));
+        sweep->set[i] = copy_text(store, r->sets[i]);
     for (int k = 0; k < sweep->n_keys; k++)
-        sweep->key[k] = r->grid->key[k].key;
+        sweep->key[k] = copy_text(store, r->grid->key[k].key);
     return VT_OK;
 }
 

@@ -73,7 +73,7 @@ void vt_standing_runs(const vt_standing *standing, const vt_sweep *sweep, vt_tab
     for (int i = 0; i < sweep->n_runs; i++) {
         const vt_outcome *outcome = &standing->run[i];
         const vt_summary_eval *test = &outcome->last[VT_SPLIT_TEST];
-        char epoch[64] = "";
+        char epoch[64] = "", loss[32];
         if (outcome->epochs > 0)
             snprintf(epoch, sizeof epoch, "%" PRId64 "/%" PRId64, outcome->epoch, outcome->epochs);
         vt_table_row(table);
@@ -85,7 +85,8 @@ void vt_standing_runs(const vt_standing *standing, const vt_sweep *sweep, vt_tab
         vt_table_text(table, vt_run_state_word(outcome->state));
         vt_table_integer(table, outcome->epoch, epoch);
         put_share(table, test);
-        vt_table_real(table, test->known ? test->loss : NAN, NULL);
+        snprintf(loss, sizeof loss, "%.4f", test->loss);
+        vt_table_real(table, test->known ? test->loss : NAN, test->known ? loss : NULL);
     }
 }
 

@@ -30,7 +30,7 @@ struct timer {
     vt_engine engine;
     vt_slot *slot;
     const vt_plan *plan;
-    float *images, *matrix[3];
+    float *images, *matrix[4]; /* the last is scratch */
     int32_t *labels;
     char *copy[2];
     double *spent;   /* [calls + EXTRA] of one step */
@@ -80,7 +80,7 @@ static void measure_machine(struct timer *t)
     if (t->n_rates == RATES_MAX)
         return;
     double start = vt_clock_s();
-    k->linear_fwd(t->dev, y, x, w, NULL, MATRIX, MATRIX, MATRIX);
+    k->linear_fwd(t->dev, y, x, w, NULL, MATRIX, MATRIX, MATRIX, t->matrix[3]);
     double between = vt_clock_s();
     vt_grid_run(vt_dev_pool(t->dev), COPY_BYTES, COPY_CHUNK_BYTES, copy_chunk, t->copy);
     double end = vt_clock_s();
@@ -88,14 +88,22 @@ static void measure_machine(struct timer *t)
     t->bytes[t->n_rates++] = 2.0 * COPY_BYTES / (end - between);
 }
 
+static size_t matrix_bytes(int i)
+{
+    return i < 3 ? MATRIX * MATRIX * sizeof(float)
+                 : vt_linear_scratch(MATRIX, MATRIX, MATRIX, false);
+}
+
 static vt_status prepare_machine(struct timer *t, vt_error *err)
 {
     const vt_rng rng = vt_rng_at(0, VT_STREAM_TEST, 0, 0, 0);
-    for (int i = 0; i < 3; i++) {
-        t->matrix[i] = vt_dev_alloc(t->dev, MATRIX * MATRIX * sizeof(float));
+    for (int i = 0; i < 4; i++) {
+        t->matrix[i] = vt_dev_alloc(t->dev, matrix_bytes(i));
         if (!t->matrix[i])
             return vt_fail(err, VT_ERR_NOMEM, "no memory for a product of %d x %d", MATRIX, MATRIX);
     }
+    if (vt_dev_reserve(t->dev, vt_linear_worker_scratch(), err) != VT_OK)
+        return err->status;
     for (int i = 0; i < 2; i++)
         if (!(t->copy[i] = vt_calloc(COPY_BYTES, 1)))
             return vt_fail(err, VT_ERR_NOMEM, "no memory to measure copies");
@@ -401,9 +409,9 @@ vt_status vt_bench_run(vt_bench *bench, const vt_config *config, const vt_bench_
         measure_steps(&t);
         status = gather_rows(&t, err);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (t.dev)
-            vt_dev_release(t.dev, t.matrix[i], MATRIX * MATRIX * sizeof(float));
+            vt_dev_release(t.dev, t.matrix[i], matrix_bytes(i));
     vt_free(t.copy[0]);
     vt_free(t.copy[1]);
     vt_free(t.spent);

@@ -3,17 +3,16 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "results/safetensors.h"
+#include "train/attention_tap.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { META_A_LAYER = 8, META_TEXT = 48 };
+enum { META_A_LAYER = 8, META_TEXT = 48, N_COLUMNS = 5 };
 
+/* A layer's tensor in the file. */
 struct layer {
-    const vt_node *node; /* of the first slot; the others have the same layers */
-    float *probs;        /* (images, windows, heads, P, P) */
-    int64_t floats_an_image;
-    char name[16];
+    char name[24];
     char key[META_A_LAYER][META_TEXT], value[META_A_LAYER][24];
 };
 
@@ -21,19 +20,14 @@ struct vt_capturer {
     vt_engine *engine;
     const vt_data *data;
     int64_t n, batch, classes;
-    struct layer *layer;
-    int n_layers;
-    float *device_probs; /* of the largest layer and batch */
-    int64_t device_floats;
+    vt_attention_tap tap;
+    struct layer *layer; /* of the tap's */
     float *images, *logits;
     int32_t *labels;
     uint32_t *items;
     uint8_t *pixels;
     int64_t *index, *label, *pred;
     int64_t pixel_bytes;
-    /* of the pass that is running */
-    int64_t done;
-    int next_layer;
 };
 
 static int64_t count_of(const vt_config *config, const vt_data_info *info)
@@ -64,16 +58,15 @@ bool vt_capture_wanted(const vt_config *config, int64_t epoch)
     return when->kind == VT_EPOCHS_ALL && epoch > 0;
 }
 
-static void describe(struct layer *layer, int number)
+static void describe(struct layer *layer, int number, const vt_attention_layout *l)
 {
     static const char *const keys[META_A_LAYER] = {"grid_h",  "grid_w",  "window_h", "window_w",
                                                    "shift_h", "shift_w", "dilation", "has_cls"};
-    const vt_attention_layout *l = &layer->node->attention.layout;
     const int64_t values[META_A_LAYER] = {l->grid_h,  l->grid_w,  l->window_h, l->window_w,
                                           l->shift_h, l->shift_w, l->dilation, l->has_cls};
     snprintf(layer->name, sizeof layer->name, "layer_%02d", number);
     for (int i = 0; i < META_A_LAYER; i++) {
-        snprintf(layer->key[i], META_TEXT, "%s.%s", layer->name, keys[i]);
+        snprintf(layer->key[i], META_TEXT, "layer_%02d.%s", number, keys[i]);
         snprintf(layer->value[i], sizeof layer->value[i], "%" PRId64, values[i]);
     }
 }
@@ -81,33 +74,14 @@ static void describe(struct layer *layer, int number)
 static vt_status list_layers(vt_capturer *c, vt_error *err)
 {
     const vt_graph *graph = vt_engine_slot(c->engine, c->batch, false)->model.graph;
-    int64_t most = 0;
-    for (int i = 0; i < graph->n; i++)
-        c->n_layers += graph->node[i]->op == VT_OP_attention;
-    c->layer = vt_calloc((size_t)c->n_layers, sizeof *c->layer);
+    vt_status status = vt_attention_tap_init(&c->tap, c->engine->dev, graph, c->n, err);
+    if (status != VT_OK)
+        return status;
+    c->layer = vt_calloc((size_t)c->tap.n_layers, sizeof *c->layer);
     if (!c->layer)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the attention captures");
-    c->n_layers = 0;
-    for (int i = 0; i < graph->n; i++) {
-        const vt_node *node = graph->node[i];
-        if (node->op != VT_OP_attention)
-            continue;
-        struct layer *layer = &c->layer[c->n_layers];
-        const vt_attention_map *map = node->attention.map;
-        layer->node = node;
-        layer->floats_an_image =
-            map->windows * node->attention.sizes.heads * map->places * map->places;
-        layer->probs = vt_calloc((size_t)(c->n * layer->floats_an_image), sizeof *layer->probs);
-        if (!layer->probs)
-            return vt_fail(err, VT_ERR_NOMEM, "no memory for the attention captures");
-        describe(layer, c->n_layers++);
-        if (layer->floats_an_image > most)
-            most = layer->floats_an_image;
-    }
-    c->device_floats = most * c->batch;
-    c->device_probs = vt_dev_alloc(c->engine->dev, (size_t)c->device_floats * sizeof(float));
-    if (!c->device_probs)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for the attention captures");
+    for (int i = 0; i < c->tap.n_layers; i++)
+        describe(&c->layer[i], i, &c->tap.layer[i].layout);
     return VT_OK;
 }
 
@@ -155,10 +129,8 @@ void vt_capturer_free(vt_capturer *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < c->n_layers; i++)
-        vt_free(c->layer[i].probs);
+    vt_attention_tap_release(&c->tap);
     vt_free(c->layer);
-    vt_dev_release(c->engine->dev, c->device_probs, (size_t)c->device_floats * sizeof(float));
     vt_free(c->images);
     vt_free(c->logits);
     vt_free(c->labels);
@@ -168,21 +140,6 @@ void vt_capturer_free(vt_capturer *c)
     vt_free(c->label);
     vt_free(c->pred);
     vt_free(c);
-}
-
-/* Right after an attention layer's forward call: its inputs are still in place. */
-static void take_probs(void *arg, const vt_call *call)
-{
-    vt_capturer *c = arg;
-    if (call->node->op != VT_OP_attention)
-        return;
-    struct layer *layer = &c->layer[c->next_layer++];
-    const vt_attention_sizes *sizes = &call->node->attention.sizes;
-    int64_t floats = sizes->batch * layer->floats_an_image;
-    call->k->attention_probs(call->dev, c->device_probs, call->x[0], call->kept[0], call->x[1].data,
-                             call->x[2].data, call->node->attention.map, sizes);
-    vt_dev_read(call->dev, layer->probs + c->done * layer->floats_an_image, c->device_probs,
-                (size_t)floats * sizeof(float));
 }
 
 static vt_status compute(vt_capturer *c, vt_error *err)
@@ -197,23 +154,21 @@ static vt_status compute(vt_capturer *c, vt_error *err)
         c->index[i] = i;
         c->label[i] = label;
     }
-    for (c->done = 0; c->done < c->n && status == VT_OK;) {
-        int64_t count = c->n - c->done < c->batch ? c->n - c->done : c->batch;
+    for (int64_t done = 0, count; done < c->n && status == VT_OK; done += count) {
+        count = c->n - done < c->batch ? c->n - done : c->batch;
         vt_slot *slot = vt_engine_slot(c->engine, count, false);
-        status =
-            vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false, config->seed,
-                          0, c->items + c->done, count, c->images, c->labels, err);
+        status = vt_batch_load(c->data, vt_dev_pool(c->engine->dev), VT_PART_TEST, false,
+                               config->seed, 0, c->items + done, count, c->images, c->labels, err);
         if (status != VT_OK)
-            break;
+            return status;
         vt_engine_write_batch(c->engine, slot, c->images, c->labels);
-        c->next_layer = 0;
-        vt_engine_eval_batch(c->engine, slot, take_probs, c);
+        vt_attention_tap_begin(&c->tap, done);
+        vt_engine_eval_batch(c->engine, slot, vt_attention_tap_hook, &c->tap);
         vt_engine_read_logits(c->engine, slot, c->logits);
         for (int64_t i = 0; i < count; i++) {
             double p;
-            c->pred[c->done + i] = vt_softmax(c->logits + i * c->classes, c->classes, &p);
+            c->pred[done + i] = vt_softmax(c->logits + i * c->classes, c->classes, &p);
         }
-        c->done += count;
     }
     return status;
 }
@@ -244,8 +199,9 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
                           int64_t step, vt_error *err)
 {
     const vt_data_info *info = vt_data_info_of(c->data);
-    int n_meta = c->n_layers * META_A_LAYER;
-    vt_safetensor *tensors = vt_calloc((size_t)c->n_layers + 4, sizeof *tensors);
+    const vt_attention_tap *tap = &c->tap;
+    int n = 0, n_meta = tap->n_layers * META_A_LAYER;
+    vt_safetensor *tensors = vt_calloc((size_t)tap->n_layers + N_COLUMNS, sizeof *tensors);
     vt_safetensors_meta *meta = vt_calloc((size_t)n_meta, sizeof *meta);
     char file[64];
     vt_status status = VT_OK;
@@ -256,30 +212,33 @@ vt_status vt_capturer_run(vt_capturer *c, int captures_fd, vt_journal *journal, 
     status = compute(c, err);
     if (status != VT_OK)
         goto out;
-    tensors[0] = (vt_safetensor){.name = "images",
-                                 .type = VT_SAFETENSORS_U8,
-                                 .rank = 4,
-                                 .shape = {c->n, info->height, info->width, info->channels},
-                                 .data = c->pixels};
-    tensors[1] = (vt_safetensor){"dataset_index", VT_SAFETENSORS_I64, 1, {c->n}, c->index, 0};
-    tensors[2] = (vt_safetensor){"label", VT_SAFETENSORS_I64, 1, {c->n}, c->label, 0};
-    tensors[3] = (vt_safetensor){"pred", VT_SAFETENSORS_I64, 1, {c->n}, c->pred, 0};
-    for (int i = 0; i < c->n_layers; i++) {
+    tensors[n++] = (vt_safetensor){.name = "images",
+                                   .type = VT_SAFETENSORS_U8,
+                                   .rank = 4,
+                                   .shape = {c->n, info->height, info->width, info->channels},
+                                   .data = c->pixels};
+    tensors[n++] = (vt_safetensor){"dataset_index", VT_SAFETENSORS_I64, 1, {c->n}, c->index, 0};
+    tensors[n++] = (vt_safetensor){"label", VT_SAFETENSORS_I64, 1, {c->n}, c->label, 0};
+    tensors[n++] = (vt_safetensor){"pred", VT_SAFETENSORS_I64, 1, {c->n}, c->pred, 0};
+    if (tap->pool)
+        tensors[n++] =
+            (vt_safetensor){"pool", VT_SAFETENSORS_F32, 2, {c->n, tap->pool_tokens}, tap->pool, 0};
+    for (int i = 0; i < tap->n_layers; i++) {
         struct layer *layer = &c->layer[i];
-        const vt_attention_map *map = layer->node->attention.map;
-        int64_t heads = layer->node->attention.sizes.heads, p = map->places;
-        vt_safetensor *t = &tensors[4 + i];
-        *t = (vt_safetensor){.name = layer->name, .type = VT_SAFETENSORS_F32, .data = layer->probs};
-        if (layer->node->attention.layout.window_h)
-            t->rank = 5, t->shape[0] = c->n, t->shape[1] = map->windows, t->shape[2] = heads,
-            t->shape[3] = p, t->shape[4] = p;
+        const vt_attention_layer *l = &tap->layer[i];
+        vt_safetensor *t = &tensors[n++];
+        *t = (vt_safetensor){.name = layer->name, .type = VT_SAFETENSORS_F32, .data = l->weights};
+        if (l->layout.window_h)
+            t->rank = 5, t->shape[0] = c->n, t->shape[1] = l->windows, t->shape[2] = l->heads,
+            t->shape[3] = l->places, t->shape[4] = l->places;
         else
-            t->rank = 4, t->shape[0] = c->n, t->shape[1] = heads, t->shape[2] = p, t->shape[3] = p;
+            t->rank = 4, t->shape[0] = c->n, t->shape[1] = l->heads, t->shape[2] = l->places,
+            t->shape[3] = l->places;
         for (int j = 0; j < META_A_LAYER; j++)
             meta[i * META_A_LAYER + j] = (vt_safetensors_meta){layer->key[j], layer->value[j]};
     }
     snprintf(file, sizeof file, "attention-%" PRId64 ".safetensors", epoch);
-    vt_safetensors_content content = {tensors, c->n_layers + 4, meta, n_meta};
+    vt_safetensors_content content = {tensors, n, meta, n_meta};
     status = publish(captures_fd, file, &content, "attention", journal, epoch, step, err);
 out:
     vt_free(meta);

@@ -30,7 +30,7 @@ typedef struct vt_engine {
     vt_memory memory;
     float *moment1, *moment2; /* device, n_trained each; NULL where the optimiser has none */
     double *norm_sum, *norm_scratch;
-    vt_step step; /* host copy of memory.step */
+    vt_step step;           /* host copy of memory.step */
     vt_program_hook *watch; /* called after each call of a training pass; NULL: nobody watches */
     void *watch_arg;
 } vt_engine;

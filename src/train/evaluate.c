@@ -29,16 +29,17 @@ vt_status vt_evaluator_init(vt_evaluator *e, vt_engine *engine, const vt_data *d
                         .batch = engine->config->eval_batch,
                         .classes = classes,
                         .capacity = n};
-    size_t pixels = (size_t)(info->height * info->width * info->channels);
+    vt_status status = vt_feed_new(&e->feed, data, vt_dev_pool(engine->dev),
+                                   (int)engine->config->data_threads, e->batch, err);
+    if (status != VT_OK)
+        return status;
     e->order = vt_calloc((size_t)n, sizeof *e->order);
-    e->images = vt_calloc((size_t)e->batch * pixels, sizeof *e->images);
-    e->labels = vt_calloc((size_t)e->batch, sizeof *e->labels);
     e->logits = vt_calloc((size_t)(n * classes), sizeof *e->logits);
     e->label = vt_calloc((size_t)n, sizeof *e->label);
     e->pred = vt_calloc((size_t)n, sizeof *e->pred);
     e->record_bytes = vt_record_eval_size(classes);
     e->record = vt_calloc(e->record_bytes, 1);
-    if (e->order && e->images && e->labels && e->logits && e->label && e->pred && e->record)
+    if (e->order && e->logits && e->label && e->pred && e->record)
         return VT_OK;
     vt_evaluator_release(e);
     return vt_fail(err, VT_ERR_NOMEM, "no memory to evaluate %lld images", (long long)n);
@@ -46,9 +47,8 @@ vt_status vt_evaluator_init(vt_evaluator *e, vt_engine *engine, const vt_data *d
 
 void vt_evaluator_release(vt_evaluator *e)
 {
+    vt_feed_free(e->feed);
     vt_free(e->order);
-    vt_free(e->images);
-    vt_free(e->labels);
     vt_free(e->logits);
     vt_free(e->label);
     vt_free(e->pred);
@@ -103,19 +103,21 @@ bool vt_evaluator_run(vt_evaluator *e, vt_part part, int64_t epoch, int64_t step
     if (article)
         n -= n % e->batch;
     vt_sampler_order(e->data, part, article, config->seed, epoch, e->order);
+    vt_feed_begin(e->feed, part, false, config->seed, epoch, e->order, n);
     while (done < n) {
         int64_t count = n - done < e->batch ? n - done : e->batch;
         vt_slot *slot = vt_engine_slot(e->engine, count, false);
-        if (vt_batch_load(e->data, vt_dev_pool(e->engine->dev), part, false, config->seed, epoch,
-                          e->order + done, count, e->images, e->labels, &e->err) != VT_OK)
+        vt_batch batch;
+        if (vt_feed_next(e->feed, &batch, &e->err) != VT_OK)
             return false;
-        vt_engine_write_batch(e->engine, slot, e->images, e->labels);
+        VT_ASSERT(batch.n == count);
+        vt_engine_write_batch(e->engine, slot, batch.images, batch.labels);
         vt_totals totals = vt_engine_eval_batch(e->engine, slot, NULL, NULL);
         for (int i = 0; i < VT_TOTALS; i++)
             sum.v[i] += totals.v[i];
         vt_engine_read_logits(e->engine, slot, e->logits + done * e->classes);
         for (int64_t i = 0; i < count; i++)
-            e->label[done + i] = e->labels[i];
+            e->label[done + i] = batch.labels[i];
         done += count;
         if (tick && tick(arg, done, n))
             return false;

@@ -18,8 +18,7 @@ typedef struct vt_evaluator {
     const vt_data *data;
     int64_t batch, classes, capacity;
     uint32_t *order;
-    float *images;
-    int32_t *labels;
+    vt_feed *feed;
     /* of the last evaluation, in its order: */
     float *logits; /* (n, classes) */
     int64_t *label, *pred;

@@ -187,6 +187,43 @@ static void add_functions(vt_sha256 *hash)
     }
 }
 
+/* A layer's three products at a size that the network above does not reach: several blocks and
+ * parts of terms, tiles that are not whole. */
+static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
+{
+    enum { ROWS = 1100, OUT = 41, IN = 300, X = ROWS * IN, W = OUT * IN, Y = ROWS * OUT };
+    const vt_kernels *k = vt_dev_kernels(dev);
+    const vt_rng rng = vt_rng_at(2, VT_STREAM_INIT, 0xffff, 0, 0);
+    const size_t floats = 2 * (X + W + Y);
+    const size_t forward = vt_linear_scratch(ROWS, OUT, IN, false);
+    const size_t backward = vt_linear_scratch(ROWS, OUT, IN, true);
+    const size_t scratch_bytes = forward > backward ? forward : backward;
+    float *host = vt_calloc(floats, sizeof *host);
+    float *x = vt_dev_alloc(dev, floats * sizeof *x);
+    void *scratch = vt_dev_alloc(dev, scratch_bytes);
+    vt_status status = vt_dev_reserve(dev, vt_linear_worker_scratch(), err);
+    if (!host || !x || !scratch)
+        status = vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
+    if (status == VT_OK) {
+        float *w = x + X, *y = w + W, *dx = y + Y, *dw = dx + X, *dy = dw + W;
+        for (size_t i = 0; i < floats; i++)
+            host[i] = vt_rng_uniform(&rng, i) - 0.5F;
+        vt_dev_write(dev, x, host, floats * sizeof *host);
+        k->linear_fwd(dev, (vt_buf){y, VT_F32}, (vt_buf){x, VT_F32}, (vt_buf){w, VT_F32}, NULL,
+                      ROWS, OUT, IN, scratch);
+        k->linear_bwd_x(dev, (vt_buf){dx, VT_F32}, true, (vt_buf){dy, VT_F32}, (vt_buf){w, VT_F32},
+                        ROWS, OUT, IN, scratch);
+        k->linear_bwd_w(dev, dw, NULL, (vt_buf){dy, VT_F32}, (vt_buf){x, VT_F32}, ROWS, OUT, IN,
+                        scratch);
+        vt_dev_read(dev, host, x, floats * sizeof *host);
+        vt_sha256_add(hash, host, floats * sizeof *host);
+    }
+    vt_dev_release(dev, scratch, scratch_bytes);
+    vt_dev_release(dev, x, floats * sizeof *x);
+    vt_free(host);
+    return status;
+}
+
 vt_status vt_fingerprint(vt_dev *dev, char hex[VT_SHA256_HEX_SIZE], vt_error *err)
 {
     struct net net = {0};
@@ -197,6 +234,8 @@ vt_status vt_fingerprint(vt_dev *dev, char hex[VT_SHA256_HEX_SIZE], vt_error *er
     vt_status status = init(&net, dev, err);
     if (status == VT_OK)
         status = run(&net, dev, &hash, err);
+    if (status == VT_OK)
+        status = add_products(&hash, dev, err);
     release(&net, dev);
     vt_sha256_finish(&hash, digest);
     vt_sha256_hex(digest, hex);

@@ -37,6 +37,7 @@ vt_data_request vt_run_data_request(const vt_config *c)
         .coarse = c->data_labels == VT_LABELS_COARSE,
         .test_share = c->data_test_share,
         .max_bad = c->data_max_bad,
+        .keep_bytes = c->data_keep_mib ? c->data_keep_mib << 20 : -1,
     };
     if (c->data_name == VT_DATA_FOLDER)
         request.classes = c->model_classes;
@@ -150,6 +151,8 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
     const vt_device_info *device = vt_dev_info(run->dev);
     const vt_provenance_library blas = {"OpenBLAS", "loaded at run time", device->blas};
     double mean[3], std[3];
+    char split[VT_SHA256_HEX_SIZE];
+    vt_data_split_digest(run->data, split);
     vt_provenance_file *files = vt_calloc((size_t)run->info->n_files, sizeof *files);
     if (!files)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the provenance");
@@ -177,10 +180,11 @@ static vt_status begin_attempt(vt_run *run, vt_error *err)
         .step = run->state.step,
         .last_sign_s = run->last_sign_s,
         .threads = device->threads,
+        .decode_threads = vt_feed_threads(run->evaluator.feed),
         .kernel_path = device->kernels,
-        .cpu_features = device->kernels,
         .numerics_id = run->numerics,
         .data_digest = run->data_digest,
+        .split_digest = split,
         .mean = mean,
         .std = std,
         .n_channels = run->info->channels < 3 ? (int)run->info->channels : 3,

@@ -18,8 +18,7 @@
 /* Buffers and clocks of the loop. */
 struct loop {
     uint32_t *order;
-    float *images;
-    int32_t *labels;
+    vt_feed *feed;
     double epoch_s, data_s, eval_s; /* of the present epoch, in this process */
     int64_t epoch_images;           /* seen in this process */
     double loss, top1, lr, norm;    /* of the last step */
@@ -75,6 +74,7 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
     int64_t first = s->batch, last = first + c->train_accumulate, images = 0;
     vt_totals sum = {{0}};
     vt_slot *slot = NULL;
+    vt_batch batch;
     last = last < run->batches ? last : run->batches;
     for (int64_t b = first; b < last; b++)
         images += images_of_batch(run, b);
@@ -84,11 +84,10 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
         int64_t count = images_of_batch(run, s->batch);
         double start = vt_clock_s();
         slot = vt_engine_slot(engine, count, true);
-        if (vt_batch_load(run->data, vt_dev_pool(run->dev), VT_PART_TRAIN, true, c->seed, s->epoch,
-                          l->order + s->batch * c->train_batch, count, l->images, l->labels,
-                          err) != VT_OK)
+        if (vt_feed_next(l->feed, &batch, err) != VT_OK)
             return err->status;
-        vt_engine_write_batch(engine, slot, l->images, l->labels);
+        VT_ASSERT(batch.n == count);
+        vt_engine_write_batch(engine, slot, batch.images, batch.labels);
         l->data_s += vt_clock_s() - start;
         vt_totals totals = vt_engine_train_batch(engine, slot, (uint32_t)s->draw++);
         for (int i = 0; i < VT_TOTALS; i++)
@@ -149,6 +148,16 @@ static void show_progress(vt_run *run, const struct loop *l, double now)
                                          .data_share = l->data_s / seconds});
 }
 
+/* The rest of the epoch's batches. */
+static void begin_feed(const vt_run *run, const struct loop *l)
+{
+    const vt_config *c = run->config;
+    int64_t first = run->state.batch * c->train_batch, n = run->info->n[VT_PART_TRAIN];
+    int64_t last = run->batches * c->train_batch;
+    vt_feed_begin(l->feed, VT_PART_TRAIN, true, c->seed, run->state.epoch, l->order + first,
+                  (last < n ? last : n) - first);
+}
+
 /* Steps to the end of the epoch. */
 static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
 {
@@ -160,6 +169,7 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
     l->epoch_images = l->n_steps = 0;
     vt_sampler_order(run->data, VT_PART_TRAIN, run->config->data_shuffle, run->config->seed,
                      s->epoch, l->order);
+    begin_feed(run, l);
     while (s->batch < run->batches && status == VT_OK) {
         vt_phase before = vt_phase_enter(VT_PHASE_STEP);
         double start = vt_clock_s();
@@ -357,15 +367,13 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
 
 static vt_status take_buffers(const vt_run *run, struct loop *l, vt_error *err)
 {
-    size_t batch = (size_t)run->config->train_batch;
-    size_t pixels = (size_t)(run->info->height * run->info->width * run->info->channels);
     l->order = vt_calloc((size_t)run->info->n[VT_PART_TRAIN], sizeof *l->order);
-    l->images = vt_calloc(batch * pixels, sizeof *l->images);
-    l->labels = vt_calloc(batch, sizeof *l->labels);
     l->step_s = vt_calloc((size_t)run->steps_per_epoch, sizeof *l->step_s);
-    if (!l->order || !l->images || !l->labels || !l->step_s)
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of %zu images", batch);
-    return VT_OK;
+    if (!l->order || !l->step_s)
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for the order of %" PRId64 " images",
+                       run->info->n[VT_PART_TRAIN]);
+    return vt_feed_new(&l->feed, run->data, vt_dev_pool(run->dev), (int)run->config->data_threads,
+                       run->config->train_batch, err);
 }
 
 /* Without epochs: evaluates the first weights once. */
@@ -410,9 +418,8 @@ static vt_status train_and_conclude(vt_run *run, vt_error *err)
     struct loop loop = {0};
     vt_error second = {0};
     vt_status status = run->done ? VT_OK : train(run, &loop, err);
+    vt_feed_free(loop.feed);
     vt_free(loop.order);
-    vt_free(loop.images);
-    vt_free(loop.labels);
     vt_free(loop.step_s);
     vt_phase before = vt_phase_enter(VT_PHASE_PUBLISH);
     vt_status concluded = vt_run_conclude(run, status, &second);
