@@ -47,7 +47,7 @@ pictures_are_png() {
     local n=0 code
     while read -r code; do
         n=$((n + 1))
-        base64 -d <<<"$code" 2>/dev/null | head -c 4 | grep -qa PNG || return 1
+        base64 -d <<<"$code" >"$dir/picture" && head -c 4 "$dir/picture" | grep -qa PNG || return 1
     done < <(tr -d '\n' <"$1" | grep -oE 'data:image/png;base64,[A-Za-z0-9+/=]+' | cut -d, -f2)
     ((n > 0))
 }

@@ -232,12 +232,12 @@ static void sketch(vt_figure *f, const vt_calibration *c, const vt_groups *group
     columns = columns < 1 ? 1 : columns > groups->n ? groups->n : columns;
     int rows = (groups->n + columns - 1) / columns;
     double pitch = (width - 2 * EDGE + APART) / columns, legend = rows * LINE + EDGE;
-    double below = NUMBERS + LINE + EDGE, tall = wide ? 2.4 : 2.0;
+    double below = NUMBERS + 1.2 * LINE + EDGE, tall = wide ? 2.4 : 2.0;
     double beside = (width - 2 * LEFT - 0.3) / 2;
     vt_range most = {0, 0};
     f->width = width;
     f->height = wide ? 1.4 * LINE + EDGE + tall + below + legend
-                     : 1.4 * LINE + EDGE + tall + LINE + APART / 2 + BARS + below + legend;
+                     : 1.4 * LINE + EDGE + tall + 2 * LINE + BARS + below + legend;
     for (int g = 0; g < groups->n; g++)
         for (int b = 0; b < VT_CALIBRATION_BINS && c[g].n; b++)
             vt_range_add(&most, 100.0 * (double)c[g].bin[b].n / (double)c[g].n);
@@ -259,7 +259,7 @@ static void sketch(vt_figure *f, const vt_calibration *c, const vt_groups *group
     if (wide) {
         bars.left = width - 0.24 - beside;
     } else {
-        bars.bottom = diagram.bottom - LINE - APART / 2 - BARS;
+        bars.bottom = diagram.bottom - 2 * LINE - BARS;
         bars.height = BARS;
     }
     add_panels(f, groups, &diagram, &bars);
@@ -270,7 +270,7 @@ static void sketch(vt_figure *f, const vt_calibration *c, const vt_groups *group
                        panels[p]->heading);
         if (wide || p == 1)
             vt_figure_text(f, panels[p]->left + panels[p]->width / 2,
-                           panels[p]->bottom - NUMBERS - LINE / 2, VT_SIDE_CENTER, VT_INK,
+                           panels[p]->bottom - NUMBERS - 0.7 * LINE, VT_SIDE_CENTER, VT_INK,
                            VT_POINTS, "confidence");
     }
     add_legend(f, c, groups, rows, pitch);

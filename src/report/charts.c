@@ -408,7 +408,7 @@ static void lay_out(struct sketch *s)
     s->panel_width =
         (s->figure.width - s->left - s->right - (s->columns - 1) * s->gap) / s->columns;
     s->top = LINE * (s->titled ? 2.4 : 1.4) + EDGE + (has_bands(s, &least, &most) ? LINE : 0);
-    s->below = NUMBERS + LINE + EDGE;
+    s->below = NUMBERS + 1.2 * LINE + EDGE;
     int blocks = s->rows / s->rows_of_block;
     double block =
         s->top + s->below + s->rows_of_block * (s->panel_height + LINE + APART) - LINE - APART;
@@ -683,7 +683,7 @@ static void add_panel(struct sketch *s, const struct cell *c)
     add_curves(s, c);
     add_titles(s, c);
     if (last)
-        vt_figure_text(&s->figure, left + s->panel_width / 2, bottom - NUMBERS - LINE / 2,
+        vt_figure_text(&s->figure, left + s->panel_width / 2, bottom - NUMBERS - 0.7 * LINE,
                        VT_SIDE_CENTER, VT_INK, VT_POINTS, "epoch");
     if (s->direct && !s->legend && s->right > 3 * EDGE)
         add_labels(s, c);
