@@ -1,7 +1,7 @@
 /* The judgement of runs against a baseline, on numbers that are made up. */
 #include "base/rng.h"
 #include "report/judge.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include <math.h>
 #include <setjmp.h>

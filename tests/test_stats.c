@@ -1,7 +1,7 @@
 /* Statistics of a few runs, against SciPy (tests/fixtures/stats.json) to 1e-9. */
 #include "base/mem.h"
-#include "report/stats.h"
 #include "results/json.h"
+#include "results/stats.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -4,9 +4,9 @@
 #include "cli/options.h"
 #include "report/escape.h"
 #include "report/judge.h"
-#include "report/stats.h"
 #include "report/table.h"
 #include "results/json.h"
+#include "results/stats.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #define VT_REPORT_CALIBRATION_H
 
 #include "report/matrix.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 enum { VT_CALIBRATION_BINS = 15, VT_CALIBRATION_GROUPS_MAX = 8 };
 

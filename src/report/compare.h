@@ -22,7 +22,7 @@
 #define VT_REPORT_COMPARE_H
 
 #include "report/outcome.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include <stdbool.h>
 

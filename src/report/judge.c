@@ -1,7 +1,7 @@
 #include "report/judge.h"
 
-#include "report/stats.h"
 #include "results/json.h"
+#include "results/stats.h"
 
 #include <math.h>
 #include <stdio.h>

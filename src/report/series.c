@@ -1,7 +1,7 @@
 #include "report/series.h"
 
 #include "base/mem.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 #include "sweep/standing.h"
 
 #include "base/mem.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

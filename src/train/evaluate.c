@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include <math.h>
 #include <string.h>

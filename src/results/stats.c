@@ -1,4 +1,4 @@
-#include "report/stats.h"
+#include "results/stats.h"
 
 #include "base/status.h"
 

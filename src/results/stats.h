@@ -3,8 +3,8 @@
  * function of libm is used whose bits depend on the machine's library where a digest could depend
  * on them (none does: these values are printed, never hashed). Checked against SciPy to 1e-9.
  */
-#ifndef VT_REPORT_STATS_H
-#define VT_REPORT_STATS_H
+#ifndef VT_RESULTS_STATS_H
+#define VT_RESULTS_STATS_H
 
 #include <stdbool.h>
 #include <stdint.h>
