@@ -20,14 +20,20 @@
 
 enum { RECORDS = 5, HEAD = 8 };
 
+typedef vt_status put_record(vt_journal *, uint32_t, int64_t, const void *, size_t, vt_error *);
+
 /* Record i of the test's journal: sizes 0, 3, 6, ... and bytes that depend on i. */
-static vt_status put(vt_journal *journal, int i, vt_error *err)
+static vt_status put_by(put_record *way, vt_journal *journal, int i, vt_error *err)
 {
     char payload[64];
     for (int b = 0; b < 3 * i; b++)
         payload[b] = (char)(17 * i + b);
-    return vt_journal_put(journal, (uint32_t)(1 + i % VT_RECORD_DONE), 10 * i, payload,
-                          (size_t)(3 * i), err);
+    return way(journal, (uint32_t)(1 + i % VT_RECORD_DONE), 10 * i, payload, (size_t)(3 * i), err);
+}
+
+static vt_status put(vt_journal *journal, int i, vt_error *err)
+{
+    return put_by(vt_journal_put, journal, i, err);
 }
 
 static int64_t boundary(int records)
@@ -237,6 +243,74 @@ static void journal_can_go_back(void **state)
     int n = 0;
     assert_int_equal(vt_journal_read(s.fd, check_record, &n, NULL, NULL), VT_OK);
     assert_int_equal(n, RECORDS);
+    vt_scratch_free(&s);
+}
+
+static int64_t journal_size(int dir_fd)
+{
+    size_t size;
+    vt_free(vt_scratch_read(dir_fd, "journal", &size));
+    return (int64_t)size;
+}
+
+/* Queued records reach the file with the next flush, sync, put or close, as the same bytes; those
+ * that are in the file already are compared then. */
+static void queued_records_are_as_put_ones(void **state)
+{
+    enum { FLUSH, SYNC, PUT, CLOSE, N_WAYS };
+    vt_scratch s = vt_scratch_new();
+    vt_journal_mark marks[RECORDS + 1];
+    (void)state;
+    write_journal(s.fd, 0, RECORDS, marks);
+    size_t size;
+    char *whole = vt_scratch_read(s.fd, "journal", &size);
+    for (int way = 0; way < N_WAYS; way++)
+        for (int present = 0; present <= RECORDS; present++)
+            for (int from = 0; from <= present; from++) {
+                vt_journal *journal = NULL;
+                vt_scratch_write(s.fd, "journal", whole, (size_t)boundary(present));
+                assert_int_equal(vt_journal_open(&journal, s.fd, &marks[from], NULL), VT_OK);
+                int last = way == PUT && from < RECORDS ? RECORDS - 1 : RECORDS;
+                for (int i = from; i < last; i++)
+                    assert_int_equal(put_by(vt_journal_queue, journal, i, NULL), VT_OK);
+                assert_int_equal(journal_size(s.fd), boundary(present));
+                if (way == PUT && last < RECORDS)
+                    assert_int_equal(put(journal, last, NULL), VT_OK);
+                else if (way != CLOSE)
+                    assert_int_equal(
+                        (way == SYNC ? vt_journal_sync : vt_journal_flush)(journal, NULL), VT_OK);
+                if (way != CLOSE) {
+                    assert_int_equal(vt_journal_tell(journal).offset, boundary(RECORDS));
+                    assert_int_equal(journal_size(s.fd), boundary(RECORDS));
+                }
+                vt_journal_close(journal);
+                char *bytes = vt_scratch_read(s.fd, "journal", &size);
+                assert_int_equal(size, boundary(RECORDS));
+                assert_memory_equal(bytes, whole, size);
+                vt_free(bytes);
+            }
+    vt_free(whole);
+    vt_scratch_free(&s);
+}
+
+/* A failure is told by the flush and by every call after it, and nothing after it is written. */
+static void queued_record_that_differs_fails_the_flush(void **state)
+{
+    vt_scratch s = vt_scratch_new();
+    vt_journal_mark marks[RECORDS + 1];
+    vt_journal *journal = NULL;
+    (void)state;
+    write_journal(s.fd, 0, 3, marks);
+    assert_int_equal(vt_journal_open(&journal, s.fd, &marks[1], NULL), VT_OK);
+    assert_int_equal(put_by(vt_journal_queue, journal, 1, NULL), VT_OK);
+    assert_int_equal(put_by(vt_journal_queue, journal, 3, NULL), VT_OK);
+    assert_int_equal(put_by(vt_journal_queue, journal, 4, NULL), VT_OK);
+    assert_int_equal(vt_journal_flush(journal, NULL), VT_ERR_INTERNAL);
+    assert_int_equal(vt_journal_tell(journal).offset, boundary(2));
+    assert_int_equal(vt_journal_flush(journal, NULL), VT_ERR_INTERNAL);
+    assert_int_equal(put_by(vt_journal_queue, journal, 2, NULL), VT_ERR_INTERNAL);
+    vt_journal_close(journal);
+    assert_int_equal(journal_size(s.fd), boundary(3));
     vt_scratch_free(&s);
 }
 
@@ -521,11 +595,14 @@ static void lack_of_memory_is_said_and_leaves_no_file_open(void **state)
     for (uint64_t at = 1; status == VT_ERR_NOMEM; at++) {
         vt_mem_fail_at(at, 0);
         status = vt_journal_open(&journal, s.fd, &marks[RECORDS], NULL);
+        assert_true(status == VT_OK || (status == VT_ERR_NOMEM && !journal));
+        if (status == VT_OK)
+            status = put(journal, RECORDS, NULL);
         vt_mem_fail_at(0, 0);
         failures += status == VT_ERR_NOMEM;
-        assert_true(status == VT_OK || (status == VT_ERR_NOMEM && !journal));
+        assert_int_equal(journal_size(s.fd), boundary(RECORDS + (status == VT_OK)));
+        vt_journal_close(journal);
     }
-    vt_journal_close(journal);
     assert_true(failures >= 3);
     vt_scratch_free(&s);
 }
@@ -543,6 +620,9 @@ int main(void)
         {"records computed again are compared, not rewritten",
          recomputed_records_are_compared_not_rewritten, NULL, NULL, NULL},
         {"a journal can go back to an earlier place", journal_can_go_back, NULL, NULL, NULL},
+        {"queued records are as put ones", queued_records_are_as_put_ones, NULL, NULL, NULL},
+        {"a queued record that differs fails the flush", queued_record_that_differs_fails_the_flush,
+         NULL, NULL, NULL},
         {"a record that comes out different is an internal error",
          different_recomputed_record_is_an_internal_error, NULL, NULL, NULL},
         {"marks that do not lie in the file are refused", wrong_marks_are_refused, NULL, NULL,

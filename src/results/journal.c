@@ -24,8 +24,9 @@ struct vt_journal {
     int fd;
     vt_journal_mark mark; /* behind the last record put */
     int64_t end;          /* of the file; records in [mark.offset, end) are compared */
-    uint8_t *buffer;      /* twice `capacity`: the record to put, the record in the file */
-    size_t capacity;
+    uint8_t *queue;       /* `queued` bytes: records without CRC and hash, in order */
+    uint8_t *stored;      /* room for what the file has in a record's place */
+    size_t queued, queue_capacity, stored_capacity;
     vt_error failure; /* a write failed: the file is not to be touched again */
     char path[PATH_MAX];
 };
@@ -257,19 +258,18 @@ vt_status vt_journal_peek(int dir_fd, vt_journal_visit *visit, void *arg, bool *
     return status;
 }
 
-static vt_status reserve(vt_journal *journal, size_t size, vt_error *err)
+static vt_status reserve(vt_journal *journal, uint8_t **bytes, size_t *capacity, size_t size,
+                         vt_error *err)
 {
-    if (size <= journal->capacity)
-        return VT_OK;
-    size_t capacity = journal->capacity ? journal->capacity : 1 << 17;
-    while (capacity < size)
-        capacity *= 2;
-    uint8_t *buffer = vt_realloc(journal->buffer, capacity, 2);
-    if (!buffer)
+    size_t wanted = *capacity ? *capacity : 1 << 14;
+    while (wanted < size)
+        wanted *= 2;
+    uint8_t *grown = wanted == *capacity ? *bytes : vt_realloc(*bytes, wanted, 1);
+    if (!grown)
         return vt_fail(err, VT_ERR_NOMEM, "%s: no memory for a record of %zu bytes", journal->path,
                        size);
-    journal->buffer = buffer;
-    journal->capacity = capacity;
+    *bytes = grown;
+    *capacity = wanted;
     return VT_OK;
 }
 
@@ -317,8 +317,6 @@ vt_status vt_journal_open(vt_journal **out, int dir_fd, const vt_journal_mark *m
                     "has another hash; restore the file, or start the run again with --force",
                     journal->path, (long long)mark->offset, (long long)walk.end.offset);
     if (status == VT_OK)
-        status = reserve(journal, 1, err);
-    if (status == VT_OK)
         status = mend(journal, dir_fd, size, walk.end.offset, err);
     if (status != VT_OK)
         goto done;
@@ -333,73 +331,111 @@ done:
 }
 
 /* The bytes of a record computed again must be those in the file. */
-static vt_status compare(vt_journal *journal, size_t whole, vt_error *err)
+static vt_status compare(vt_journal *journal, const uint8_t *record, size_t whole, vt_error *err)
 {
-    uint8_t *stored = journal->buffer + journal->capacity;
     size_t got = 0;
-    uint32_t type = (uint32_t)get_le(journal->buffer + 4, 4);
-    long long step = (long long)get_le(journal->buffer + 8, 8);
-    vt_status status =
-        vt_fs_read_at(journal->fd, journal->path, journal->mark.offset, stored, whole, &got, err);
-    if (status != VT_OK || (got == whole && memcmp(journal->buffer, stored, whole) == 0))
+    vt_status status = reserve(journal, &journal->stored, &journal->stored_capacity, whole, err);
+    if (status == VT_OK)
+        status = vt_fs_read_at(journal->fd, journal->path, journal->mark.offset, journal->stored,
+                               whole, &got, err);
+    if (status != VT_OK || (got == whole && memcmp(record, journal->stored, whole) == 0))
         return status;
     return vt_fail(err, VT_ERR_INTERNAL,
                    "%s: offset %lld: the record computed again after the resume (type %u, step "
                    "%lld) differs from the stored one (type %u, step %lld): the computation is not "
                    "repeatable here, or code, data or machine have changed",
-                   journal->path, (long long)journal->mark.offset, type, step,
-                   (uint32_t)get_le(stored + 4, 4), (long long)get_le(stored + 8, 8));
+                   journal->path, (long long)journal->mark.offset, (uint32_t)get_le(record + 4, 4),
+                   (long long)get_le(record + 8, 8), (uint32_t)get_le(journal->stored + 4, 4),
+                   (long long)get_le(journal->stored + 8, 8));
 }
 
-static vt_status append(vt_journal *journal, size_t whole, vt_error *err)
+/* Writes whole records to the end of the file. */
+static vt_status append(vt_journal *journal, const uint8_t *records, size_t size, vt_error *err)
 {
-    vt_status status = vt_fs_write_at(journal->fd, journal->path, journal->mark.offset,
-                                      journal->buffer, whole, err);
+    int64_t from = journal->end;
+    vt_status status = vt_fs_write_at(journal->fd, journal->path, from, records, size, err);
     if (status == VT_OK) {
-        journal->end = journal->mark.offset + (int64_t)whole;
+        journal->end += (int64_t)size;
         return VT_OK;
     }
     /* A torn record is harmless; cutting it off now only makes the file nicer to look at. */
-    if (vt_fs_truncate(journal->fd, journal->path, journal->mark.offset, NULL) != VT_OK)
+    if (vt_fs_truncate(journal->fd, journal->path, from, NULL) != VT_OK)
         vt_log_write(VT_LOG_WARNING, "%s: an unfinished record stays at its end", journal->path);
     return status;
 }
 
-vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
-                         size_t size, vt_error *err)
+/* CRC and hash of a record, whose hash becomes the mark's. */
+static size_t finish(vt_journal_mark *mark, uint8_t *record)
+{
+    size_t size = HEAD_SIZE + get_le(record, 4);
+    put_le(record + size, vt_crc32(0, record, size), CRC_SIZE);
+    chain(mark->hash, record, size);
+    memcpy(record + size + CRC_SIZE, mark->hash, VT_SHA256_SIZE);
+    mark->offset += (int64_t)(size + TAIL_SIZE);
+    return size + TAIL_SIZE;
+}
+
+vt_status vt_journal_queue(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
+                           size_t size, vt_error *err)
 {
     VT_ASSERT(type >= 1 && type <= TYPE_LAST && step >= 0 && size <= PAYLOAD_CAP);
     if (journal->failure.status != VT_OK)
         return vt_fail(err, journal->failure.status, "%s", journal->failure.text);
     size_t whole = HEAD_SIZE + size + TAIL_SIZE;
-    bool again = journal->mark.offset < journal->end;
-    vt_phase phase = vt_phase_enter(again ? VT_PHASE_RECOVERY : VT_PHASE_JOURNAL);
-    vt_status status = reserve(journal, whole, &journal->failure);
-    if (status == VT_OK) {
-        uint8_t *at = journal->buffer, hash[VT_SHA256_SIZE];
-        put_le(at, size, 4);
-        put_le(at + 4, type, 4);
-        put_le(at + 8, (uint64_t)step, 8);
-        if (size)
-            memcpy(at + HEAD_SIZE, payload, size);
-        put_le(at + HEAD_SIZE + size, vt_crc32(0, at, HEAD_SIZE + size), CRC_SIZE);
-        memcpy(hash, journal->mark.hash, sizeof hash);
-        chain(hash, at, HEAD_SIZE + size);
-        memcpy(at + HEAD_SIZE + size + CRC_SIZE, hash, sizeof hash);
-        status = again ? compare(journal, whole, &journal->failure)
-                       : append(journal, whole, &journal->failure);
-        if (status == VT_OK) {
-            journal->mark.offset += (int64_t)whole;
-            memcpy(journal->mark.hash, hash, sizeof hash);
+    vt_status status = reserve(journal, &journal->queue, &journal->queue_capacity,
+                               journal->queued + whole, &journal->failure);
+    if (status != VT_OK)
+        return vt_fail(err, status, "%s", journal->failure.text);
+    uint8_t *at = journal->queue + journal->queued;
+    put_le(at, size, 4);
+    put_le(at + 4, type, 4);
+    put_le(at + 8, (uint64_t)step, 8);
+    if (size)
+        memcpy(at + HEAD_SIZE, payload, size);
+    journal->queued += whole;
+    return VT_OK;
+}
+
+vt_status vt_journal_flush(vt_journal *journal, vt_error *err)
+{
+    vt_status status = journal->failure.status;
+    size_t at = 0;
+    if (status == VT_OK && journal->mark.offset < journal->end && journal->queued) {
+        vt_phase phase = vt_phase_enter(VT_PHASE_RECOVERY);
+        while (status == VT_OK && journal->mark.offset < journal->end && at < journal->queued) {
+            vt_journal_mark next = journal->mark;
+            size_t whole = finish(&next, journal->queue + at);
+            status = compare(journal, journal->queue + at, whole, &journal->failure);
+            if (status == VT_OK)
+                journal->mark = next;
+            at += whole;
         }
+        vt_phase_enter(phase);
     }
-    vt_phase_enter(phase);
+    if (status == VT_OK && at < journal->queued) {
+        vt_phase phase = vt_phase_enter(VT_PHASE_JOURNAL);
+        vt_journal_mark next = journal->mark;
+        for (size_t i = at; i < journal->queued;)
+            i += finish(&next, journal->queue + i);
+        status = append(journal, journal->queue + at, journal->queued - at, &journal->failure);
+        if (status == VT_OK)
+            journal->mark = next;
+        vt_phase_enter(phase);
+    }
+    journal->queued = 0;
     return status == VT_OK ? VT_OK : vt_fail(err, status, "%s", journal->failure.text);
+}
+
+vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
+                         size_t size, vt_error *err)
+{
+    vt_status status = vt_journal_queue(journal, type, step, payload, size, err);
+    return status == VT_OK ? vt_journal_flush(journal, err) : status;
 }
 
 vt_status vt_journal_sync(vt_journal *journal, vt_error *err)
 {
-    vt_status status = journal->failure.status;
+    vt_status status = vt_journal_flush(journal, err);
     if (status == VT_OK) {
         vt_phase phase = vt_phase_enter(VT_PHASE_JOURNAL);
         status = vt_fs_sync(journal->fd, journal->path, &journal->failure);
@@ -410,12 +446,14 @@ vt_status vt_journal_sync(vt_journal *journal, vt_error *err)
 
 vt_journal_mark vt_journal_tell(const vt_journal *journal)
 {
+    VT_ASSERT(journal->queued == 0);
     return journal->mark;
 }
 
 void vt_journal_rewind(vt_journal *journal, const vt_journal_mark *mark)
 {
-    VT_ASSERT(mark->offset >= MAGIC_SIZE && mark->offset <= journal->mark.offset);
+    VT_ASSERT(journal->queued == 0 && mark->offset >= MAGIC_SIZE &&
+              mark->offset <= journal->mark.offset);
     journal->mark = *mark;
 }
 
@@ -423,7 +461,10 @@ void vt_journal_close(vt_journal *journal)
 {
     if (!journal)
         return;
+    if (journal->queued && vt_journal_flush(journal, NULL) != VT_OK)
+        vt_log_write(VT_LOG_WARNING, "%s", journal->failure.text);
     vt_fs_close(&journal->fd);
-    vt_free(journal->buffer);
+    vt_free(journal->queue);
+    vt_free(journal->stored);
     vt_free(journal);
 }

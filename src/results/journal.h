@@ -94,8 +94,16 @@ vt_status vt_journal_open(vt_journal **journal, int dir_fd, const vt_journal_mar
 /* Appends or compares one record. */
 vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
                          size_t size, vt_error *err);
+/* As vt_journal_put, but the record may wait in memory for the next flush, put, sync or close,
+ * where a failure is then reported. For records of every step: hashing and writing one costs thirty
+ * times what it costs in a row of them, for the code has left the caches. */
+vt_status vt_journal_queue(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
+                           size_t size, vt_error *err);
+/* Appends or compares what is queued. */
+vt_status vt_journal_flush(vt_journal *journal, vt_error *err);
 /* Makes everything put so far durable (fsync). */
 vt_status vt_journal_sync(vt_journal *journal, vt_error *err);
+/* Here and before a rewind nothing may be queued. */
 vt_journal_mark vt_journal_tell(const vt_journal *journal);
 /* Goes back to an earlier place of this journal: what was put since is compared when it is put
  * again, as after a resume. */

@@ -271,10 +271,23 @@ vt_status vt_run_check_weights(vt_run *run, vt_error *err)
 
 vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err)
 {
+    static const double often_s = 0.2; /* a reader sees the records of fast steps by the dozen */
     double start = vt_clock_s();
-    vt_status status = vt_journal_put(run->journal, type, run->state.step, payload, size, err);
+    vt_status status = vt_journal_queue(run->journal, type, run->state.step, payload, size, err);
+    if (status == VT_OK && (type != VT_RECORD_TRAIN || start - run->flushed_s >= often_s)) {
+        status = vt_journal_flush(run->journal, err);
+        run->flushed_s = start;
+    }
     if (status == VT_OK)
         vt_events_put(&run->events, type, run->state.step, payload, size);
+    run->record_s += vt_clock_s() - start;
+    return status;
+}
+
+vt_status vt_run_flush(vt_run *run, vt_error *err)
+{
+    double start = vt_clock_s();
+    vt_status status = vt_journal_flush(run->journal, err);
     run->record_s += vt_clock_s() - start;
     return status;
 }

@@ -29,6 +29,7 @@ typedef struct vt_run {
     vt_events events; /* log.tensorboard */
     vt_progress progress;
     double record_s, save_s, publish_s; /* as in vt_perf: since the last line of perf.jsonl */
+    double flushed_s;                   /* when the journal's file last grew */
 
     char exp_id[VT_SHA256_HEX_SIZE], run_id[VT_RUN_ID_SIZE], numerics[VT_SHA256_HEX_SIZE];
     char data_digest[VT_SHA256_HEX_SIZE]; /* of the data, and of model.weights if given */
@@ -55,8 +56,11 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
 vt_status vt_run_open(vt_run *run, vt_error *err);
 /* VT_ERR_DIVERGED if a weight is not finite. */
 vt_status vt_run_check_weights(vt_run *run, vt_error *err);
-/* Puts a record into the journal, and its event into the live file if there is one. */
+/* Puts a record into the journal, and its event into the live file if there is one. Training
+ * records of quick steps may wait in memory, a fifth of a second at most, for the next one or a
+ * flush. */
 vt_status vt_run_put(vt_run *run, uint32_t type, const void *payload, size_t size, vt_error *err);
+vt_status vt_run_flush(vt_run *run, vt_error *err);
 /* Makes the records durable. */
 vt_status vt_run_sync(vt_run *run, vt_error *err);
 /* Starts a publication of run.h5; vt_publisher_start says when it is not needed. */

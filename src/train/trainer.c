@@ -399,7 +399,10 @@ static vt_status train(vt_run *run, struct loop *l, vt_error *err)
         vt_capture_wanted(run->config, 0))
         status = capture(run, false, err);
     while (status == VT_OK && s->epoch < run->config->train_epochs) {
+        vt_error ignored = {0};
         status = train_epoch(run, l, err);
+        vt_status flushed = vt_run_flush(run, status == VT_OK ? err : &ignored);
+        status = status == VT_OK ? flushed : status;
         if (status == VT_OK)
             status = finish_epoch(run, l, err);
     }
