@@ -92,6 +92,7 @@ typedef enum vt_activation_kind {
     VT_ACT_RELU,      /* max(x, 0); slope 0 at 0 */
     VT_ACT_LEAKY,     /* x > 0 ? x : 0.1 x */
     VT_ACT_MISH,      /* x tanh(log(1 + exp(x))) (Misra 2019) */
+    VT_ACT_NONE,      /* x */
 } vt_activation_kind;
 typedef void vt_activation_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n,
                                   vt_activation_kind kind);
@@ -203,21 +204,25 @@ size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward);
  * `momentum` towards the mean and the unbiased var (the biased one if rows = 1). Else mean and var
  * are the running ones. mean, rstd (cols) are outputs in both, in double: where a mean is large
  * beside its deviation, its rounding to float would show in every xhat.
- * scratch: vt_batchnorm_scratch(rows, cols) bytes in both passes.
+ * y is the `activation` of that value, which is not stored: the backward pass computes it again
+ * from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass; NULL without
+ * activation. scratch: vt_batchnorm_scratch(rows, cols) bytes in both passes.
  */
 typedef struct vt_batchnorm_sizes {
     int64_t rows, cols;
     float eps, momentum;
     bool training;
+    vt_activation_kind activation;
 } vt_batchnorm_sizes;
-typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd,
+enum { VT_BATCHNORM_LINE = 3 };
+typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                                  float *running_mean, float *running_var, vt_buf x, const float *w,
                                  const float *b, const vt_batchnorm_sizes *sizes, void *scratch);
 /* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. Without `training` mean
  * and rstd are constants. */
 typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
                                  vt_buf x, const float *w, const double *mean, const double *rstd,
-                                 const vt_batchnorm_sizes *sizes, void *scratch);
+                                 const float *line, const vt_batchnorm_sizes *sizes, void *scratch);
 size_t vt_batchnorm_scratch(int64_t rows, int64_t cols);
 
 /*

@@ -17,6 +17,7 @@ struct norm {
     float *x, *w, *b, *running_mean, *running_var, *old_mean, *old_var;
     float *y, *dy, *dx, *added, *old_dx, *dw, *old_dw, *db, *old_db;
     double *mean, *rstd;
+    float *line; /* NULL without an activation */
     void *scratch;
 };
 
@@ -29,7 +30,7 @@ static float *scratch_of(struct run *r, size_t bytes)
 static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float centre, bool training)
 {
     int64_t n = rows * cols;
-    struct norm t = {.sizes = {rows, cols, 1e-5f, 0.1f, training}};
+    struct norm t = {.sizes = {rows, cols, 1e-5f, 0.1f, training, VT_ACT_NONE}};
     t.x = new_array(r, n, false);
     fill_normal(r, t.x, n, 2, centre);
     t.dy = new_array(r, n, false);
@@ -53,14 +54,14 @@ static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float cen
 
 static void forward(struct run *r, struct norm *t)
 {
-    r->k->batchnorm_fwd(r->dev, buf(t->y), t->mean, t->rstd, t->running_mean, t->running_var,
-                        buf(t->x), t->w, t->b, &t->sizes, t->scratch);
+    r->k->batchnorm_fwd(r->dev, buf(t->y), t->mean, t->rstd, t->line, t->running_mean,
+                        t->running_var, buf(t->x), t->w, t->b, &t->sizes, t->scratch);
 }
 
 static void backward(struct run *r, struct norm *t, float *dx, bool write, float *dw, float *db)
 {
     r->k->batchnorm_bwd(r->dev, buf(dx), write, dw, db, buf(t->dy), buf(t->x), t->w, t->mean,
-                        t->rstd, &t->sizes, t->scratch);
+                        t->rstd, t->line, &t->sizes, t->scratch);
 }
 
 /* Deviations are 2 wherever the column's centre lies, and bounds do not grow with it: sums in float
@@ -118,6 +119,51 @@ static void run_norm_of(struct run *r, int64_t rows, int64_t cols, float centre,
     backward(r, &t, NULL, true, NULL, t.db);
     for (int64_t c = 0; r->check && c < cols; c++)
         check_column(&t, c);
+}
+
+/* Batch norm with an activation has the bits of one after the other. */
+static void run_activated_norm(struct run *r, int64_t rows, int64_t cols, bool training,
+                               vt_activation_kind kind)
+{
+    const int64_t n = rows * cols;
+    struct norm plain = new_norm(r, rows, cols, -1, training), t = plain;
+    float *between = new_array(r, n, false), *y = output(r, n), *dx = output(r, n);
+    float *dw = sum_output(r, cols, &t.old_dw), *db = sum_output(r, cols, &t.old_db);
+    float *mean = new_array(r, cols, false), *var = new_array(r, cols, false);
+    memcpy(mean, plain.running_mean, (size_t)cols * sizeof *mean);
+    memcpy(var, plain.running_var, (size_t)cols * sizeof *var);
+    forward(r, &plain);
+    r->k->activation_fwd(r->dev, buf(y), buf(plain.y), n, kind);
+    r->k->activation_bwd(r->dev, buf(between), true, buf(plain.dy), buf(plain.y), n, kind);
+    memcpy(plain.dw, t.old_dw, (size_t)cols * sizeof *dw);
+    memcpy(plain.db, t.old_db, (size_t)cols * sizeof *db);
+    plain.dy = between;
+    backward(r, &plain, plain.dx, true, plain.dw, plain.db);
+
+    t.sizes.activation = kind;
+    t.line = output(r, VT_BATCHNORM_LINE * cols);
+    t.y = new_array(r, n, false);
+    t.running_mean = mean;
+    t.running_var = var;
+    forward(r, &t);
+    backward(r, &t, dx, true, dw, db);
+    if (!r->check)
+        return;
+    assert_memory_equal(t.y, y, (size_t)n * sizeof *y);
+    assert_memory_equal(dx, plain.dx, (size_t)n * sizeof *dx);
+    assert_memory_equal(dw, plain.dw, (size_t)cols * sizeof *dw);
+    assert_memory_equal(db, plain.db, (size_t)cols * sizeof *db);
+    assert_memory_equal(mean, plain.running_mean, (size_t)cols * sizeof *mean);
+}
+
+static void run_activated_norms(struct run *r)
+{
+    static const vt_activation_kind kinds[] = {VT_ACT_GELU, VT_ACT_GELU_TANH, VT_ACT_SILU,
+                                               VT_ACT_RELU, VT_ACT_LEAKY,     VT_ACT_MISH};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        run_activated_norm(r, 1001, 35, true, kinds[i]);
+        run_activated_norm(r, 70, 16, false, kinds[i]);
+    }
 }
 
 static void run_norm(struct run *r)
@@ -403,7 +449,8 @@ static vt_node *build(vt_graph *g, const struct inputs *in, int which)
     case 8:
         return vt_sequence_pool(g, "op", in->map, in->flat);
     case 9:
-        return vt_batchnorm(g, "op", in->map, in->narrow, in->narrow, in->narrow, in->narrow, 1e-5);
+        return vt_batchnorm(g, "op", in->map, in->narrow, in->narrow, in->narrow, in->narrow, 1e-5,
+                            VT_ACT_NONE);
     default:
         return NULL;
     }
@@ -435,7 +482,8 @@ static void shapes_that_do_not_fit_are_refused(void **state)
 
 /* ---- the cases */
 
-static void (*const RUNS[])(struct run *r) = {run_norm, run_resize, run_pooling};
+static void (*const RUNS[])(struct run *r) = {run_norm, run_activated_norms, run_resize,
+                                              run_pooling};
 enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
 
 static void agrees_with_loops_in_double(void **state)

@@ -65,7 +65,7 @@ static void close_files(struct files *f)
     vt_scratch_free(&f->scratch);
 }
 
-static vt_status probe(struct files *f, bool training, vt_error *err)
+static vt_status probe(struct files *f, bool training, int64_t steps, vt_error *err)
 {
     char yaml[700];
     snprintf(yaml, sizeof yaml,
@@ -73,7 +73,8 @@ static vt_status probe(struct files *f, bool training, vt_error *err)
              "weights: \"%s\"}\n",
              f->weights);
     vt_config *config = load_experiment(yaml);
-    const vt_probe_options options = {.images = f->images, .out = f->result, .training = training};
+    const vt_probe_options options = {
+        .images = f->images, .out = f->result, .training = training, .steps = steps};
     vt_status status = vt_probe(config, &options, err);
     vt_config_free(config);
     return status;
@@ -103,7 +104,7 @@ static void a_batch_is_written_down(void **state)
     (void)state;
     vt_error err = {0};
     struct files f = open_files();
-    expect_ok(probe(&f, true, &err), &err);
+    expect_ok(probe(&f, true, 5, &err), &err);
     f.out = open_fixture(f.result);
     double want = (double)*fixture_floats(f.reference, "", "loss", 1);
     int gradients = 0;
@@ -119,6 +120,12 @@ static void a_batch_is_written_down(void **state)
         }
     }
     assert_int_equal(gradients, 32);
+    int64_t n;
+    const double *losses = fixture_doubles(f.out, "", "losses", &n);
+    assert_int_equal(n, 5);
+    expect_below("loss", "first step", fabs(losses[0] / want - 1), 1e-5);
+    for (int i = 1; i < n; i++)
+        assert_true(losses[i] < losses[i - 1]);
     const vt_safetensor *map = vt_safetensors_find(f.out, "attn.blocks.1.attn");
     assert_non_null(map);
     assert_int_equal(map->rank, 5);
@@ -135,7 +142,7 @@ static void without_training_there_are_no_gradients(void **state)
     (void)state;
     vt_error err = {0};
     struct files f = open_files();
-    expect_ok(probe(&f, false, &err), &err);
+    expect_ok(probe(&f, false, 0, &err), &err);
     f.out = open_fixture(f.result);
     assert_int_equal(vt_safetensors_count(f.out), 4); /* logits, loss, two maps */
     close_files(&f);
@@ -144,7 +151,7 @@ static void without_training_there_are_no_gradients(void **state)
 static void expect_refused(struct files *f, vt_status status, const char *words)
 {
     vt_error err = {0};
-    assert_int_equal(probe(f, false, &err), status);
+    assert_int_equal(probe(f, false, 0, &err), status);
     if (!strstr(err.text, words))
         fail_msg("'%s' lacks '%s'", err.text, words);
 }

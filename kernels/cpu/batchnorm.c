@@ -1,3 +1,4 @@
+#include "kernels/cpu/activation.h"
 #include "kernels/cpu/rows.h"
 
 /*
@@ -14,6 +15,8 @@ struct batchnorm {
     double *sums;                /* [chunk][2][cols] */
     float *centre;               /* the mean, rounded */
     float *slope, *pull, *shift; /* of the last pass, a column each */
+    float *line_out;
+    const float *line; /* centre, slope, shift of the forward pass, before an activation */
     float *y, *running_mean, *running_var;
     double *mean_out, *rstd_out;
     const float *x, *w, *b, *dy;
@@ -44,6 +47,23 @@ static void add_doubles(double *to, vt_lanes a, int64_t n)
         to[i] += (double)value[i];
 }
 
+/* Up to sixteen columns of the forward pass, for what lies before its activation. */
+struct line {
+    vt_lanes centre, slope, shift;
+};
+VT_INLINE struct line line_at(const float *line, int64_t cols, int64_t c)
+{
+    return (struct line){vload_upto(line + c, cols - c), vload_upto(line + cols + c, cols - c),
+                         vload_upto(line + 2 * cols + c, cols - c)};
+}
+/* The gradient before the activation, from that behind it. */
+VT_INLINE vt_lanes before_activation(const struct batchnorm *a, const struct line *line, vt_lanes x,
+                                     vt_lanes dy)
+{
+    vt_lanes y = vfma(line->slope, vsub(x, line->centre), line->shift);
+    return vmul(dy, vactivate_slope(y, a->sizes->activation));
+}
+
 /* sum(g) and sum(g (x - centre)), with g = dy, or x - centre itself in the forward pass. */
 static void sum_chunk(void *arg, int64_t first, int64_t last, int worker)
 {
@@ -59,9 +79,14 @@ static void sum_chunk(void *arg, int64_t first, int64_t last, int worker)
             int64_t left = cols - c;
             vt_lanes centre = a->centred ? vload_upto(a->centre + c, left) : vzero();
             vt_lanes run = vzero(), run_dot = vzero();
+            struct line line = {0};
+            if (a->line)
+                line = line_at(a->line, cols, c);
             for (int64_t i = r * cols + c; i < end * cols; i += cols) {
-                vt_lanes x = vsub(vload_upto(a->x + i, left), centre);
+                vt_lanes value = vload_upto(a->x + i, left), x = vsub(value, centre);
                 vt_lanes g = a->dy ? vload_upto(a->dy + i, left) : x;
+                if (a->line)
+                    g = before_activation(a, &line, value, g);
                 run = vadd(run, g);
                 run_dot = vfma(g, x, run_dot);
             }
@@ -118,10 +143,16 @@ static void finish_statistics(void *arg, int64_t first, int64_t last, int worker
         a->rstd_out[c] = rstd;
         a->slope[c] = (float)slope;
         a->shift[c] = (float)((double)a->b[c] + slope * ((double)a->centre[c] - mean));
+        if (a->line_out) {
+            const int64_t cols = a->sizes->cols;
+            a->line_out[c] = a->centre[c];
+            a->line_out[cols + c] = a->slope[c];
+            a->line_out[2 * cols + c] = a->shift[c];
+        }
     }
 }
 
-/* y = slope (x - centre) + shift */
+/* y = slope (x - centre) + shift, and its activation */
 static void forward_rows(void *arg, int64_t first, int64_t last, int worker)
 {
     const struct batchnorm *a = arg;
@@ -132,13 +163,14 @@ static void forward_rows(void *arg, int64_t first, int64_t last, int worker)
             int64_t left = cols - c, i = r * cols + c;
             vt_lanes x = vsub(vload_upto(a->x + i, left), vload_upto(a->centre + c, left));
             vt_lanes slope = vload_upto(a->slope + c, left), shift = vload_upto(a->shift + c, left);
-            vstore_upto(a->y + i, vfma(slope, x, shift), left);
+            vt_lanes y = vfma(slope, x, shift);
+            vstore_upto(a->y + i, vactivate(y, a->sizes->activation), left);
         }
 }
 
-void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *running_mean,
-                           float *running_var, vt_buf x, const float *w, const float *b,
-                           const vt_batchnorm_sizes *sizes, void *scratch)
+void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
+                           float *running_mean, float *running_var, vt_buf x, const float *w,
+                           const float *b, const vt_batchnorm_sizes *sizes, void *scratch)
 {
     int64_t rows = sizes->rows, cols = sizes->cols;
     struct batchnorm a = {.y = vt_floats(y),
@@ -146,6 +178,7 @@ void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, floa
                           .running_var = running_var,
                           .mean_out = mean,
                           .rstd_out = rstd,
+                          .line_out = line,
                           .x = vt_floats(x),
                           .w = w,
                           .b = b};
@@ -191,16 +224,21 @@ static void backward_rows(void *arg, int64_t first, int64_t last, int worker)
     for (int64_t r = first; r < last; r++)
         for (int64_t c = 0; c < cols; c += VT_LANES) {
             int64_t left = cols - c, i = r * cols + c;
-            vt_lanes x = vsub(vload_upto(a->x + i, left), vload_upto(a->centre + c, left));
+            vt_lanes value = vload_upto(a->x + i, left), g = vload_upto(a->dy + i, left);
+            vt_lanes x = vsub(value, vload_upto(a->centre + c, left));
             vt_lanes dx = vfma(vload_upto(a->pull + c, left), x, vload_upto(a->shift + c, left));
-            dx = vfma(vload_upto(a->slope + c, left), vload_upto(a->dy + i, left), dx);
+            if (a->line) {
+                const struct line line = line_at(a->line, cols, c);
+                g = before_activation(a, &line, value, g);
+            }
+            dx = vfma(vload_upto(a->slope + c, left), g, dx);
             vgive_upto(a->dx + i, a->write, dx, left);
         }
 }
 
 void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
                            vt_buf x, const float *w, const double *mean, const double *rstd,
-                           const vt_batchnorm_sizes *sizes, void *scratch)
+                           const float *line, const vt_batchnorm_sizes *sizes, void *scratch)
 {
     int64_t rows = sizes->rows, cols = sizes->cols;
     struct batchnorm a = {.x = vt_floats(x),
@@ -208,6 +246,7 @@ void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *d
                           .dy = vt_floats(dy),
                           .mean = mean,
                           .rstd = rstd,
+                          .line = line,
                           .dx = vt_floats(dx),
                           .dw = dw,
                           .db = db,

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VT_MAX_RANK = 4, VT_MAX_IN = 5, VT_MAX_KEPT = 2, VT_NODE_NAME = 96 };
+enum { VT_MAX_RANK = 4, VT_MAX_IN = 5, VT_MAX_KEPT = 3, VT_NODE_NAME = 96 };
 
 typedef struct vt_shape {
     int rank;

@@ -187,10 +187,9 @@ vt_activation_kind vt_gelu_of(const vt_config *config)
 vt_activation_kind vt_activation_of(const vt_config *config, enum vt_act_kind act)
 {
     static const vt_activation_kind kinds[VT_ACTIVATE_COUNT] = {
-        [VT_ACTIVATE_SILU] = VT_ACT_SILU,
-        [VT_ACTIVATE_RELU] = VT_ACT_RELU,
-        [VT_ACTIVATE_MISH] = VT_ACT_MISH,
-        [VT_ACTIVATE_LEAKY] = VT_ACT_LEAKY,
+        [VT_ACTIVATE_SILU] = VT_ACT_SILU, [VT_ACTIVATE_RELU] = VT_ACT_RELU,
+        [VT_ACTIVATE_MISH] = VT_ACT_MISH, [VT_ACTIVATE_LEAKY] = VT_ACT_LEAKY,
+        [VT_ACTIVATE_NONE] = VT_ACT_NONE,
     };
     return act == VT_ACTIVATE_GELU ? vt_gelu_of(config) : kinds[act];
 }

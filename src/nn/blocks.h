@@ -87,7 +87,7 @@ typedef struct vt_block_style {
     const vt_block_names *names; /* NULL: norm1, attn, norm2, mlp.fc1, mlp.fc2 as timm has them */
 } vt_block_style;
 
-/* GELU in the configured form; the activation of a word (not `none`), with that GELU. */
+/* GELU in the configured form; the activation of a word, with that GELU. */
 vt_activation_kind vt_gelu_of(const vt_config *config);
 vt_activation_kind vt_activation_of(const vt_config *config, enum vt_act_kind act);
 

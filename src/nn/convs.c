@@ -51,7 +51,8 @@ static vt_map depthwise(vt_graph *g, const char *name, vt_map map, int64_t kerne
                     convolved(map.width, kernel, stride, pad)};
 }
 
-vt_node *vt_layer_batchnorm(vt_graph *g, const char *name, vt_node *x, bool zero_weight)
+vt_node *vt_layer_batchnorm(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
+                            bool zero_weight, enum vt_act_kind act)
 {
     static const struct {
         const char *suffix;
@@ -70,7 +71,8 @@ vt_node *vt_layer_batchnorm(vt_graph *g, const char *name, vt_node *x, bool zero
         param[i] = vt_graph_param(g, vt_name(g, "%s.%s", name, rows[i].suffix),
                                   vt_shape_of(1, &channels), rows[i].role, fill);
     }
-    return vt_batchnorm(g, name, x, param[0], param[1], param[2], param[3], batch_norm_eps);
+    return vt_batchnorm(g, name, x, param[0], param[1], param[2], param[3], batch_norm_eps,
+                        vt_activation_of(config, act));
 }
 
 vt_node *vt_layer_act(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
@@ -88,8 +90,7 @@ vt_map vt_conv_norm_act(vt_graph *g, const char *name, const vt_config *config, 
     map = s->depthwise ? depthwise(g, conv, map, s->kernel, s->stride)
                        : vt_layer_conv(g, conv, map, s->out, s->kernel, s->stride, false,
                                        vt_init_he(s->kernel * s->kernel * s->out));
-    map.x = vt_layer_batchnorm(g, vt_name(g, "%s.bn", name), map.x, s->zero_norm);
-    map.x = vt_layer_act(g, vt_name(g, "%s.act", name), config, map.x, s->act);
+    map.x = vt_layer_batchnorm(g, vt_name(g, "%s.bn", name), config, map.x, s->zero_norm, s->act);
     return map;
 }
 

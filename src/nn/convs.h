@@ -21,8 +21,9 @@ vt_layer_init vt_init_he(int64_t fan);
 vt_map vt_layer_conv(vt_graph *g, const char *name, vt_map map, int64_t out, int64_t kernel,
                      int64_t stride, bool bias, vt_layer_init init);
 /* Batch norm with weight, bias, running_mean, running_var; starts at 1, 0, 0, 1, or with a weight
- * of 0 (Goyal et al. 2017). */
-vt_node *vt_layer_batchnorm(vt_graph *g, const char *name, vt_node *x, bool zero_weight);
+ * of 0 (Goyal et al. 2017); then an activation. */
+vt_node *vt_layer_batchnorm(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
+                            bool zero_weight, enum vt_act_kind act);
 /* x itself for `none`. */
 vt_node *vt_layer_act(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
                       enum vt_act_kind act);

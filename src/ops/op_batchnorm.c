@@ -3,12 +3,13 @@
 #include <inttypes.h>
 
 enum { X, W, B, RUNNING_MEAN, RUNNING_VAR }; /* inputs */
-enum { MEAN, RSTD };                         /* values kept for the backward pass */
+enum { MEAN, RSTD, LINE };                   /* values kept for the backward pass */
 
 static const float MOMENTUM = 0.1f;
 
 vt_node *vt_batchnorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b,
-                      vt_node *running_mean, vt_node *running_var, double eps)
+                      vt_node *running_mean, vt_node *running_var, double eps,
+                      vt_activation_kind activation)
 {
     vt_node *n =
         vt_node_new(g, VT_OP_batchnorm, name, 5, (vt_node *[]){x, w, b, running_mean, running_var});
@@ -16,6 +17,7 @@ vt_node *vt_batchnorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_
         n->batchnorm.eps = (float)eps;
         n->batchnorm.momentum = MOMENTUM;
         n->batchnorm.training = g->training;
+        n->batchnorm.activation = activation;
     }
     return vt_graph_add(g, n);
 }
@@ -34,20 +36,27 @@ vt_status vt_op_batchnorm_infer(vt_node *n, vt_error *err)
     n->reads_in[X] = true;
     vt_node_keep(n, MEAN, VT_F64, c);
     vt_node_keep(n, RSTD, VT_F64, c);
+    if (sizes->activation != VT_ACT_NONE)
+        vt_node_keep(n, LINE, VT_F32, VT_BATCHNORM_LINE * c);
     n->forward_scratch_bytes = n->scratch_bytes = vt_batchnorm_scratch(sizes->rows, c);
     return VT_OK;
 }
 
+static float *line_of(const vt_call *c)
+{
+    return c->node->batchnorm.activation == VT_ACT_NONE ? NULL : c->kept[LINE];
+}
+
 void vt_op_batchnorm_fwd(const vt_call *c)
 {
-    c->k->batchnorm_fwd(c->dev, c->y, c->kept[MEAN], c->kept[RSTD], c->x[RUNNING_MEAN].data,
-                        c->x[RUNNING_VAR].data, c->x[X], c->x[W].data, c->x[B].data,
-                        &c->node->batchnorm, c->scratch);
+    c->k->batchnorm_fwd(c->dev, c->y, c->kept[MEAN], c->kept[RSTD], line_of(c),
+                        c->x[RUNNING_MEAN].data, c->x[RUNNING_VAR].data, c->x[X], c->x[W].data,
+                        c->x[B].data, &c->node->batchnorm, c->scratch);
 }
 
 void vt_op_batchnorm_bwd(const vt_call *c)
 {
     c->k->batchnorm_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dx[B].data, c->dy, c->x[X],
-                        c->x[W].data, c->kept[MEAN], c->kept[RSTD], &c->node->batchnorm,
+                        c->x[W].data, c->kept[MEAN], c->kept[RSTD], line_of(c), &c->node->batchnorm,
                         c->scratch);
 }

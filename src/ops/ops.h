@@ -48,11 +48,13 @@ vt_node *vt_conv(vt_graph *g, const char *name, vt_node *x, int64_t height, int6
 vt_node *vt_dwconv(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,
                    vt_node *w, int64_t stride, int64_t pad);
 
-/* Batch norm of each channel over all other axes (Ioffe, Szegedy 2015): batch statistics in a
- * training graph, which moves the running ones by 0.1; the running ones in evaluation.
+/* Batch norm of each channel over all other axes (Ioffe, Szegedy 2015), then `activation`:
+ * batch statistics in a training graph, which moves the running ones by 0.1; the running ones in
+ * evaluation.
  * w, b, running_mean, running_var (C); the last two have role VT_ROLE_BUFFER. */
 vt_node *vt_batchnorm(vt_graph *g, const char *name, vt_node *x, vt_node *w, vt_node *b,
-                      vt_node *running_mean, vt_node *running_var, double eps);
+                      vt_node *running_mean, vt_node *running_var, double eps,
+                      vt_activation_kind activation);
 
 /* Pooling of a map (B, H*W, C) -> (B, Ho*Wo, C); see kernels.h for the sizes and borders. */
 vt_node *vt_pooling(vt_graph *g, const char *name, vt_node *x, int64_t height, int64_t width,

@@ -17,10 +17,11 @@ static vt_node *build_maps(vt_graph *g, vt_node *x, int64_t side, vt_layer_init 
     vt_shape dim = vt_shape_of(1, (int64_t[]){DIM});
     const vt_fill one = {.kind = VT_FILL_ONE};
     int64_t half = (side + 1) / 2;
-    vt_node *norm = vt_batchnorm(g, "norm", x, vt_graph_param(g, "norm.w", dim, VT_ROLE_NORM, one),
-                                 vt_graph_param(g, "norm.b", dim, VT_ROLE_NORM, init.weight),
-                                 vt_graph_param(g, "norm.mean", dim, VT_ROLE_BUFFER, init.weight),
-                                 vt_graph_param(g, "norm.var", dim, VT_ROLE_BUFFER, one), 1e-5);
+    vt_node *norm =
+        vt_batchnorm(g, "norm", x, vt_graph_param(g, "norm.w", dim, VT_ROLE_NORM, one),
+                     vt_graph_param(g, "norm.b", dim, VT_ROLE_NORM, init.weight),
+                     vt_graph_param(g, "norm.mean", dim, VT_ROLE_BUFFER, init.weight),
+                     vt_graph_param(g, "norm.var", dim, VT_ROLE_BUFFER, one), 1e-5, VT_ACT_NONE);
     vt_shape taps = vt_shape_of(4, (int64_t[]){DIM, 1, 3, 3});
     vt_shape dense = vt_shape_of(4, (int64_t[]){DIM, DIM, 3, 3});
     vt_node *depthwise =

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PREFIX = 16, N_RESULTS = 4 };
+enum { PREFIX = 16, N_RESULTS = 5 };
 
 /* One tensor to be written: its name and its values, which it owns. */
 struct result {
@@ -213,6 +213,21 @@ static void add_params(struct probe *p)
     }
 }
 
+/* The batch again and again, at the first rate. */
+static void train_steps(struct probe *p, vt_slot *slot)
+{
+    const int64_t steps = p->options->steps;
+    double *losses = steps ? add(p, "", "losses", VT_SAFETENSORS_F64, 1, &steps) : NULL;
+    for (int64_t s = 0; s < steps && losses; s++) {
+        vt_engine_write_batch(&p->engine, slot, p->images, p->labels);
+        vt_engine_begin(&p->engine, p->batch, p->engine.config->optim_lr);
+        vt_totals totals =
+            vt_engine_train_batch(&p->engine, slot, p->options->draw + 1 + (uint32_t)s);
+        losses[s] = totals.v[VT_TOTAL_LOSS] / (double)p->batch;
+        vt_engine_update(&p->engine, s + 1);
+    }
+}
+
 static vt_status compute(struct probe *p, vt_error *err)
 {
     vt_slot *slot = vt_engine_slot(&p->engine, p->batch, false);
@@ -224,6 +239,7 @@ static vt_status compute(struct probe *p, vt_error *err)
         vt_engine_begin(&p->engine, p->batch, 0);
         add_logits(p, "train.", slot, vt_engine_train_batch(&p->engine, slot, p->options->draw));
         add_params(p);
+        train_steps(p, slot);
     }
     return p->failed ? vt_fail(err, VT_ERR_NOMEM, "no memory for the results") : VT_OK;
 }

@@ -13,6 +13,8 @@
  *   train.logits, train.loss
  *   grad.NAME       gradient of train.loss, of every parameter that is trained
  *   buffer.NAME     running statistics after the pass
+ * and with `steps`, of that many steps of the experiment's optimiser on the batch after that pass:
+ *   losses          F64 (steps), the mean loss of each, at the rate optim.lr
  */
 #ifndef VT_TRAIN_PROBE_H
 #define VT_TRAIN_PROBE_H
@@ -23,6 +25,7 @@ typedef struct vt_probe_options {
     const char *images, *out; /* files */
     bool training;
     uint32_t draw; /* number of the training pass, for the masks of dropout and drop path */
+    int64_t steps; /* needs `training` */
 } vt_probe_options;
 
 /* Weights are those of model.weights, else the seed's. `config->model_image` and model_channels

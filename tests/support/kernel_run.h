@@ -143,6 +143,8 @@ static inline double activation_of(double x, vt_activation_kind kind)
 {
     double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
     switch (kind) {
+    case VT_ACT_NONE:
+        return x;
     case VT_ACT_GELU:
         return x / 2 * erfc(-x * M_SQRT1_2);
     case VT_ACT_GELU_TANH:
@@ -164,6 +166,8 @@ static inline double activation_slope(double x, vt_activation_kind kind)
     double k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), s = 1 / (1 + exp(-2 * u));
     double e = 1 / (1 + exp(-x)), t = tanh(log1p(exp(x)));
     switch (kind) {
+    case VT_ACT_NONE:
+        return 1;
     case VT_ACT_GELU:
         return erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
     case VT_ACT_GELU_TANH:

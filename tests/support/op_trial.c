@@ -215,7 +215,7 @@ static vt_node *build_batchnorm(vt_trial *t, bool outputs)
     vt_node *mean = vt_net_buffer(t->net, "running_mean", shape_of(t, "running_mean"));
     vt_node *var = vt_net_buffer(t->net, "running_var", shape_of(t, "running_var"));
     vt_node *op = vt_batchnorm(t->net->graph, "op", matrix(t, "x"), param(t, "w"), param(t, "b"),
-                               mean, var, number(t, "eps"));
+                               mean, var, number(t, "eps"), VT_ACT_NONE);
     if (op)
         op->batchnorm.training = vt_trial_int(t, "training");
     if (outputs && op) {
