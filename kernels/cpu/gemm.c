@@ -6,11 +6,12 @@
 
 #include <string.h>
 
-/* Rows and lanes of C that are summed in registers at a time. */
+/* Rows and lanes of C that are summed in registers at a time; terms between two calls for memory.
+ */
 #ifdef __AVX512F__
-enum { TILE_ROWS = 12, TILE_LANES = 2 };
+enum { TILE_ROWS = 12, TILE_LANES = 2, STRIDE = 8 };
 #else
-enum { TILE_ROWS = 6, TILE_LANES = 1 };
+enum { TILE_ROWS = 6, TILE_LANES = 1, STRIDE = 8 };
 #endif
 
 typedef struct product {
@@ -129,11 +130,31 @@ VT_INLINE void store(const target *t, int64_t row, int64_t column, vt_lanes sum)
     }
 }
 
-/* Sums over `terms` of a panel of A, from its row `row` on, and a panel of B, from `column` on. */
+/* One term of every element. */
+VT_INLINE void add_term(vt_lanes sum[TILE_ROWS][TILE_LANES], const float *a, const float *b,
+                        const int lanes)
+{
+    vt_lanes right[TILE_LANES];
+#pragma GCC unroll 4
+    for (int j = 0; j < lanes; j++)
+        right[j] = vload(b + j * VT_LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++) {
+        const vt_lanes left = vset1(a[i]);
+#pragma GCC unroll 4
+        for (int j = 0; j < lanes; j++)
+            sum[i][j] = vfma(left, right[j], sum[i][j]);
+    }
+}
+
+/* Sums over `terms` of a panel of A, from its row `row` on, and a panel of B, from `column` on.
+ * Every few terms a line of C is called for, and one of `ahead`. */
 VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t terms, int64_t row,
-                        int64_t column, const int lanes)
+                        int64_t column, const float *ahead, const int lanes)
 {
     vt_lanes sum[TILE_ROWS][TILE_LANES];
+    const float *c = t->c + row * t->stride + column;
+    int64_t term = 0;
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
@@ -141,18 +162,23 @@ VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t
             sum[i][j] = vzero();
     a += row;
     b += column;
-    for (int64_t term = 0; term < terms; term++) {
-        vt_lanes right[TILE_LANES];
-#pragma GCC unroll 4
-        for (int j = 0; j < lanes; j++)
-            right[j] = vload(b + j * VT_LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < TILE_ROWS; i++) {
-            const vt_lanes left = vset1(a[i]);
+    for (; term + STRIDE <= terms; term += STRIDE) {
+        if (term < TILE_ROWS * STRIDE) {
 #pragma GCC unroll 4
             for (int j = 0; j < lanes; j++)
-                sum[i][j] = vfma(left, right[j], sum[i][j]);
+                __builtin_prefetch(c + j * VT_LANES, 1);
+            c += t->stride;
         }
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += VT_LANES;
+#pragma GCC unroll 8
+        for (int i = 0; i < STRIDE; i++)
+            add_term(sum, a + i * VT_GEMM_ROWS, b + i * VT_GEMM_COLUMNS, lanes);
+        a += STRIDE * VT_GEMM_ROWS;
+        b += STRIDE * VT_GEMM_COLUMNS;
+    }
+    for (; term < terms; term++) {
+        add_term(sum, a, b, lanes);
         a += VT_GEMM_ROWS;
         b += VT_GEMM_COLUMNS;
     }
@@ -164,14 +190,15 @@ VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t
                 store(t, row + i, column + j * VT_LANES, sum[i][j]);
 }
 
-static void multiply_panels(const target *t, const float *a, const float *b, int64_t terms)
+static void multiply_panels(const target *t, const float *a, const float *b, const float *ahead,
+                            int64_t terms)
 {
     for (int64_t row = 0; row < vt_min_i64(VT_GEMM_ROWS, t->rows); row += TILE_ROWS)
         for (int64_t column = 0; column < t->columns; column += TILE_LANES * VT_LANES) {
             if (TILE_LANES > 1 && t->columns - column <= VT_LANES)
-                multiply(t, a, b, terms, row, column, 1);
+                multiply(t, a, b, terms, row, column, ahead, 1);
             else
-                multiply(t, a, b, terms, row, column, TILE_LANES);
+                multiply(t, a, b, terms, row, column, ahead, TILE_LANES);
         }
 }
 
@@ -180,15 +207,18 @@ static void multiply_panels(const target *t, const float *a, const float *b, int
 static void multiply_blocks(const target *whole, const float *a, const float *b, int64_t apart,
                             int64_t terms)
 {
-    for (int64_t j = 0; j < whole->columns; j += VT_GEMM_COLUMNS)
+    for (int64_t j = 0; j < whole->columns; j += VT_GEMM_COLUMNS) {
+        const float *panel = b + j / VT_GEMM_COLUMNS * apart, *ahead = panel + apart;
         for (int64_t i = 0; i < whole->rows; i += VT_GEMM_ROWS) {
             target t = *whole;
             t.c += i * t.stride + j;
             t.rows -= i;
             t.columns = vt_min_i64(VT_GEMM_COLUMNS, t.columns - j);
             t.bias = t.bias ? t.bias + j : NULL;
-            multiply_panels(&t, a + i * terms, b + j / VT_GEMM_COLUMNS * apart, terms);
+            multiply_panels(&t, a + i * terms, panel, ahead, terms);
+            ahead += terms / STRIDE * VT_LANES;
         }
+    }
 }
 
 /* ---- cut into tiles of C */
