@@ -17,10 +17,9 @@ do for [f in formats] {
     set rmargin at screen 1
     set bmargin at screen 0
     set tmargin at screen 1
-    points(size) = sprintf("Sans,%g", f eq "svg" ? size * 96.0 / 72.0 : size)
     plot panels binary filetype=png flipy dx=pixel dy=pixel origin=(pixel / 2, pixel / 2) with rgbimage, \
-        texts using (is(0)):3:5:4 with labels left font points(8) textcolor rgb variable, \
-        texts using (is(1)):3:5:4 with labels left font points(7) textcolor rgb variable, \
-        texts using (is(2)):3:5:4 with labels center font points(7) textcolor rgb variable
+        texts using (is(0)):3:5:4 with labels left font font_of(f, 8) textcolor rgb variable, \
+        texts using (is(1)):3:5:4 with labels left font font_of(f, 7) textcolor rgb variable, \
+        texts using (is(2)):3:5:4 with labels center font font_of(f, 7) textcolor rgb variable
     unset output
 }
