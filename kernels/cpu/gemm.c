@@ -6,13 +6,16 @@
 
 #include <string.h>
 
-/* Rows and lanes of C that are summed in registers at a time; terms between two calls for memory.
+/* Rows and lanes of C that are summed in registers at a time;
  */
 #ifdef __AVX512F__
-enum { TILE_ROWS = 12, TILE_LANES = 2, STRIDE = 8 };
+enum { TILE_ROWS = 12, TILE_LANES = 2 };
 #else
-enum { TILE_ROWS = 6, TILE_LANES = 1, STRIDE = 8 };
+enum { TILE_ROWS = 6, TILE_LANES = 1 };
 #endif
+
+/* Rows of A that many floats apart share their places in the first cache. */
+enum { CLASH = 1024 };
 
 typedef struct product {
     const vt_gemm *g;
@@ -111,6 +114,12 @@ typedef struct target {
     bool write;
 } target;
 
+/* Rows of A: packed in panels, or where they are. */
+typedef struct rows_of_a {
+    const float *at;
+    int64_t apart; /* floats from one row to the next; 0: packed */
+} rows_of_a;
+
 VT_INLINE void store(const target *t, int64_t row, int64_t column, vt_lanes sum)
 {
     float *c = t->c + row * t->stride + column;
@@ -130,9 +139,9 @@ VT_INLINE void store(const target *t, int64_t row, int64_t column, vt_lanes sum)
     }
 }
 
-/* One term of every element. */
-VT_INLINE void add_term(vt_lanes sum[TILE_ROWS][TILE_LANES], const float *a, const float *b,
-                        const int lanes)
+/* One term of every element: a[i / 3] + i % 3 * apart is row i's, or a[0] + i if packed. */
+VT_INLINE void add_term(vt_lanes sum[TILE_ROWS][TILE_LANES], const float *const a[TILE_ROWS / 3],
+                        int64_t apart, const float *b, const int lanes, const bool packed)
 {
     vt_lanes right[TILE_LANES];
 #pragma GCC unroll 4
@@ -140,30 +149,34 @@ VT_INLINE void add_term(vt_lanes sum[TILE_ROWS][TILE_LANES], const float *a, con
         right[j] = vload(b + j * VT_LANES);
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++) {
-        const vt_lanes left = vset1(a[i]);
+        const vt_lanes left = vset1(packed ? a[0][i] : a[i / 3][i % 3 * apart]);
 #pragma GCC unroll 4
         for (int j = 0; j < lanes; j++)
             sum[i][j] = vfma(left, right[j], sum[i][j]);
     }
 }
 
-/* Sums over `terms` of a panel of A, from its row `row` on, and a panel of B, from `column` on.
- * Every few terms a line of C is called for, and one of `ahead`. */
-VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t terms, int64_t row,
-                        int64_t column, const float *ahead, const int lanes)
+/* Sums over `terms` of rows of A, from `row` on, and a panel of B, from `column` on. Every few
+ * terms lines are called for: of C, of `ahead`, and of A where the next rows would be. */
+VT_INLINE void multiply(const target *t, rows_of_a rows, const float *b, int64_t terms, int64_t row,
+                        int64_t column, const float *ahead, const int lanes, const bool packed)
 {
+    enum { BREATH = 8 };
     vt_lanes sum[TILE_ROWS][TILE_LANES];
-    const float *c = t->c + row * t->stride + column;
+    const float *a[TILE_ROWS / 3], *c = t->c + row * t->stride + column;
+    const int64_t apart = rows.apart;
     int64_t term = 0;
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < lanes; j++)
             sum[i][j] = vzero();
-    a += row;
+#pragma GCC unroll 4
+    for (int i = 0; i < TILE_ROWS / 3; i++)
+        a[i] = packed ? rows.at + row : rows.at + (row + 3 * i) * apart;
     b += column;
-    for (; term + STRIDE <= terms; term += STRIDE) {
-        if (term < TILE_ROWS * STRIDE) {
+    for (; term + BREATH <= terms; term += BREATH) {
+        if (term < TILE_ROWS * BREATH) {
 #pragma GCC unroll 4
             for (int j = 0; j < lanes; j++)
                 __builtin_prefetch(c + j * VT_LANES, 1);
@@ -172,14 +185,19 @@ VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t
         __builtin_prefetch(ahead, 0, 2);
         ahead += VT_LANES;
 #pragma GCC unroll 8
-        for (int i = 0; i < STRIDE; i++)
-            add_term(sum, a + i * VT_GEMM_ROWS, b + i * VT_GEMM_COLUMNS, lanes);
-        a += STRIDE * VT_GEMM_ROWS;
-        b += STRIDE * VT_GEMM_COLUMNS;
+        for (int i = 0; i < BREATH; i++) {
+            add_term(sum, a, apart, b + i * VT_GEMM_COLUMNS, lanes, packed);
+#pragma GCC unroll 4
+            for (int r = 0; r < TILE_ROWS / 3; r++)
+                a[r] += packed ? VT_GEMM_ROWS : 1;
+        }
+        b += BREATH * VT_GEMM_COLUMNS;
     }
     for (; term < terms; term++) {
-        add_term(sum, a, b, lanes);
-        a += VT_GEMM_ROWS;
+        add_term(sum, a, apart, b, lanes, packed);
+#pragma GCC unroll 4
+        for (int r = 0; r < TILE_ROWS / 3; r++)
+            a[r] += packed ? VT_GEMM_ROWS : 1;
         b += VT_GEMM_COLUMNS;
     }
 #pragma GCC unroll 16
@@ -190,21 +208,34 @@ VT_INLINE void multiply(const target *t, const float *a, const float *b, int64_t
                 store(t, row + i, column + j * VT_LANES, sum[i][j]);
 }
 
-static void multiply_panels(const target *t, const float *a, const float *b, const float *ahead,
-                            int64_t terms)
+/* One panel of rows and one of columns. */
+VT_INLINE void multiply_panels(const target *t, rows_of_a a, const float *b, const float *ahead,
+                               int64_t terms, const bool packed)
 {
     for (int64_t row = 0; row < vt_min_i64(VT_GEMM_ROWS, t->rows); row += TILE_ROWS)
         for (int64_t column = 0; column < t->columns; column += TILE_LANES * VT_LANES) {
             if (TILE_LANES > 1 && t->columns - column <= VT_LANES)
-                multiply(t, a, b, terms, row, column, ahead, 1);
+                multiply(t, a, b, terms, row, column, ahead, 1, packed);
             else
-                multiply(t, a, b, terms, row, column, ahead, TILE_LANES);
+                multiply(t, a, b, terms, row, column, ahead, TILE_LANES, packed);
         }
 }
 
-/* Panels of A and of B, `apart` floats from one to the next, into the rows and columns of C at c.
- */
-static void multiply_blocks(const target *whole, const float *a, const float *b, int64_t apart,
+__attribute__((noinline)) static void multiply_packed(const target *t, rows_of_a a, const float *b,
+                                                      const float *ahead, int64_t terms)
+{
+    multiply_panels(t, a, b, ahead, terms, true);
+}
+
+__attribute__((noinline)) static void multiply_rows(const target *t, rows_of_a a, const float *b,
+                                                    const float *ahead, int64_t terms)
+{
+    multiply_panels(t, a, b, ahead, terms, false);
+}
+
+/* Rows of A and panels of B, `apart` floats from one to the next, into the rows and columns of C at
+ * c. */
+static void multiply_blocks(const target *whole, rows_of_a a, const float *b, int64_t apart,
                             int64_t terms)
 {
     for (int64_t j = 0; j < whole->columns; j += VT_GEMM_COLUMNS) {
@@ -215,10 +246,25 @@ static void multiply_blocks(const target *whole, const float *a, const float *b,
             t.rows -= i;
             t.columns = vt_min_i64(VT_GEMM_COLUMNS, t.columns - j);
             t.bias = t.bias ? t.bias + j : NULL;
-            multiply_panels(&t, a + i * terms, panel, ahead, terms);
-            ahead += terms / STRIDE * VT_LANES;
+            if (a.apart == 0)
+                multiply_packed(&t, (rows_of_a){a.at + i * terms, 0}, panel, ahead, terms);
+            else
+                multiply_rows(&t, (rows_of_a){a.at + i * a.apart, a.apart}, panel, ahead, terms);
+            ahead += terms / 8 * VT_LANES;
         }
     }
+}
+
+/* Rows [row, row + rows) and terms [term, term + terms) of op(A): whole panels of rows whose terms
+ * lie side by side are taken where they are, unless they would all fall into the same few places of
+ * the cache. */
+static rows_of_a take_rows(float *to, const vt_gemm *g, int64_t row, int64_t rows, int64_t term,
+                           int64_t terms)
+{
+    if (!g->a_transposed && rows % VT_GEMM_ROWS == 0 && g->k % CLASH != 0)
+        return (rows_of_a){g->a + row * g->k + term, g->k};
+    pack_a(to, g, row, rows, term, terms);
+    return (rows_of_a){to, 0};
 }
 
 /* ---- cut into tiles of C */
@@ -237,7 +283,7 @@ static void compute_tiles(void *arg, int64_t first, int64_t last, int worker)
     const product *p = arg;
     const vt_gemm *g = p->g;
     const int64_t packed = p->last - p->first;
-    float *a = vt_dev_worker_scratch(p->dev, worker);
+    float *packed_a = vt_dev_worker_scratch(p->dev, worker);
     for (int64_t tile = first; tile < last; tile++) {
         const int64_t row = tile / p->columns * p->cut.height;
         const int64_t column = tile % p->columns * p->cut.width;
@@ -248,9 +294,9 @@ static void compute_tiles(void *arg, int64_t first, int64_t last, int worker)
                     .bias = g->bias ? g->bias + column : NULL};
         for (int64_t term = 0; term < packed; term += VT_GEMM_TERMS) {
             const int64_t terms = vt_min_i64(VT_GEMM_TERMS, packed - term);
-            pack_a(a, g, row, t.rows, p->first + term, terms);
             t.write = g->write && p->first + term == 0;
-            multiply_blocks(&t, a, p->scratch + column * packed + term * VT_GEMM_COLUMNS,
+            const rows_of_a rows = take_rows(packed_a, g, row, t.rows, p->first + term, terms);
+            multiply_blocks(&t, rows, p->scratch + column * packed + term * VT_GEMM_COLUMNS,
                             VT_GEMM_COLUMNS * packed, terms);
         }
     }
@@ -292,8 +338,8 @@ static void compute_parts(void *arg, int64_t first, int64_t last, int worker)
                                   .columns = g->n,
                                   .bias = part == 0 ? g->bias : NULL,
                                   .write = term == begin};
-                pack_a(a, g, row, t.rows, term, terms);
-                multiply_blocks(&t, a, b, VT_GEMM_COLUMNS * terms, terms);
+                multiply_blocks(&t, take_rows(a, g, row, t.rows, term, terms), b,
+                                VT_GEMM_COLUMNS * terms, terms);
             }
         }
     }

@@ -7,8 +7,8 @@
  * are a function of the sizes alone: not of the vectors' width, not of the tiles, nor of threads.
  *
  * B is packed once, by all threads, into panels of VT_GEMM_COLUMNS columns, as many terms at a time
- * as the scratch holds; then C's tiles are computed, each of which packs its rows of A, a block of
- * terms at a time, into panels of VT_GEMM_ROWS rows.
+ * as the scratch holds; then C's tiles are computed, from rows of A where they are, or, where terms
+ * do not lie side by side, packed into panels of VT_GEMM_ROWS rows, a block of terms at a time.
  */
 #ifndef VT_KERNELS_CPU_GEMM_H
 #define VT_KERNELS_CPU_GEMM_H
