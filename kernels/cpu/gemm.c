@@ -59,22 +59,29 @@ VT_INLINE void pack_across(float *to, int64_t width, const float *from, int64_t 
             to[t * width + i] = i < count ? from[i * step + t] : 0;
 }
 
-/* Panels of `width` columns of a matrix whose rows, `step` apart, are the terms. A row at a time,
- * so that memory is read in order. */
-VT_INLINE void pack_along(float *to, int64_t width, const float *from, int64_t step, int64_t count,
-                          int64_t terms)
+/* Panels of `width` columns of a matrix whose rows, `step` apart, are the terms: a few rows at a
+ * time, so that memory is read in order and whole lines are written, for panels begin at the same
+ * places of the cache and drive each other's lines out. */
+VT_INLINE void pack_along(float *to, const int64_t width, const float *from, int64_t step,
+                          int64_t count, int64_t terms)
 {
+    enum { ROWS = 8 };
     const int64_t whole = count / width, rest = count - whole * width;
-    for (int64_t t = 0; t < terms; t++) {
+    for (int64_t t = 0; t < terms; t += ROWS) {
+        const int64_t rows = vt_min_i64(ROWS, terms - t);
         const float *row = from + t * step;
         float *place = to + t * width;
         for (int64_t panel = 0; panel < whole; panel++) {
-            memcpy(place, row, (size_t)width * sizeof *to);
+            for (int64_t r = 0; r < rows; r++) {
+                __builtin_prefetch(row + (r + 2 * ROWS) * step);
+                memcpy(place + r * width, row + r * step, (size_t)width * sizeof *to);
+            }
             place += width * terms;
             row += width;
         }
-        for (int64_t i = 0; i < width && rest; i++)
-            place[i] = i < rest ? row[i] : 0;
+        for (int64_t r = 0; r < rows && rest; r++)
+            for (int64_t i = 0; i < width; i++)
+                place[r * width + i] = i < rest ? row[r * step + i] : 0;
     }
 }
 
