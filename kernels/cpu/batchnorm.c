@@ -22,7 +22,7 @@ struct batchnorm {
     const float *x, *w, *b, *dy;
     const double *mean, *rstd;
     float *dx, *dw, *db;
-    bool centred, write;
+    bool write;
 };
 
 /* Parts of the scratch memory: vt_batchnorm_scratch. */
@@ -64,20 +64,19 @@ VT_INLINE vt_lanes before_activation(const struct batchnorm *a, const struct lin
     return vmul(dy, vactivate_slope(y, a->sizes->activation));
 }
 
-/* sum(g) and sum(g (x - centre)), with g = dy, or x - centre itself in the forward pass. */
-static void sum_chunk(void *arg, int64_t first, int64_t last, int worker)
+/* sum(g) and, with `dots`, sum(g (x - centre)), with g = dy, or x - centre itself in the forward
+ * pass. */
+VT_INLINE void sum_rows(const struct batchnorm *a, int64_t first, int64_t last, const bool dots)
 {
-    const struct batchnorm *a = arg;
     int64_t cols = a->sizes->cols;
     double *sum = a->sums + first / a->chunk_rows * 2 * cols, *dot = sum + cols;
-    (void)worker;
     for (int64_t c = 0; c < 2 * cols; c++)
         sum[c] = 0;
     for (int64_t r = first; r < last; r += RUN) {
         int64_t end = vt_min_i64(r + RUN, last);
         for (int64_t c = 0; c < cols; c += VT_LANES) {
             int64_t left = cols - c;
-            vt_lanes centre = a->centred ? vload_upto(a->centre + c, left) : vzero();
+            vt_lanes centre = dots ? vload_upto(a->centre + c, left) : vzero();
             vt_lanes run = vzero(), run_dot = vzero();
             struct line line = {0};
             if (a->line)
@@ -88,12 +87,26 @@ static void sum_chunk(void *arg, int64_t first, int64_t last, int worker)
                 if (a->line)
                     g = before_activation(a, &line, value, g);
                 run = vadd(run, g);
-                run_dot = vfma(g, x, run_dot);
+                if (dots)
+                    run_dot = vfma(g, x, run_dot);
             }
             add_doubles(sum + c, run, vt_min_i64(left, VT_LANES));
-            add_doubles(dot + c, run_dot, vt_min_i64(left, VT_LANES));
+            if (dots)
+                add_doubles(dot + c, run_dot, vt_min_i64(left, VT_LANES));
         }
     }
+}
+
+static void sum_only(void *arg, int64_t first, int64_t last, int worker)
+{
+    (void)worker;
+    sum_rows(arg, first, last, false);
+}
+
+static void sum_with_dots(void *arg, int64_t first, int64_t last, int worker)
+{
+    (void)worker;
+    sum_rows(arg, first, last, true);
 }
 
 static double total(const struct batchnorm *a, int which, int64_t column)
@@ -184,10 +197,9 @@ void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, floa
                           .b = b};
     divide_scratch(&a, sizes, scratch);
     if (sizes->training) {
-        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_chunk, &a);
+        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_only, &a);
         vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, choose_centre, &a);
-        a.centred = true;
-        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_chunk, &a);
+        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_with_dots, &a);
     }
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_statistics, &a);
     vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, 8 * cols), forward_rows, &a);
@@ -250,11 +262,10 @@ void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *d
                           .dx = vt_floats(dx),
                           .dw = dw,
                           .db = db,
-                          .centred = true,
                           .write = write};
     divide_scratch(&a, sizes, scratch);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, choose_centre, &a);
-    vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_chunk, &a);
+    vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_with_dots, &a);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_gradients, &a);
     if (a.dx)
         vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, 8 * cols), backward_rows, &a);
