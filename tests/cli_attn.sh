@@ -30,6 +30,9 @@ equal "... with their schema" "$(json "$dir/said" schema)" 1
 equal "... and the epoch of the capture" "$(json "$dir/said" attention.epoch)" 2
 check "... a row for each head's windows put back: the grid is 8 x 8" grep -q '"rollout"' "$dir/said"
 cp "$dir/said" "$dir/first"
+check "a run is named by its seed" vt quick/swin_unmasked@seed=0 --json --results "$dir/swin"
+check "... and is that run" cmp -s "$dir/first" "$dir/said"
+check "... and a seed that no run has is said" ends 66 quick/swin_unmasked@seed=5 --results "$dir/swin"
 check "a read-only folder will do" vt "$run" --json --results /nowhere
 check "... and the values are the same" cmp -s "$dir/first" "$dir/said"
 equal "nothing is written into the run" "$(own "$run")" "$before"

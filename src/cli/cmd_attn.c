@@ -229,8 +229,9 @@ vt_status vt_cmd_attn(int argc, char **argv)
         return status;
     if (vt_formats_parse(&r.formats, formats, &err) != VT_OK)
         return vt_usage_error("attn", "%s", err.text);
-    vt_options_trained(&common, arguments.v[0], &r.trained);
-    status = show(&r, &err);
+    status = vt_options_trained(&common, arguments.v[0], &r.trained, &err);
+    if (status == VT_OK)
+        status = show(&r, &err);
     if (status != VT_OK)
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
     return status;

@@ -255,8 +255,9 @@ vt_status vt_cmd_eval(int argc, char **argv)
         snprintf(data, sizeof data, "data.name=%s", r.data);
         r.common.sets.v[r.common.sets.n++] = data;
     }
-    vt_options_trained(&r.common, arguments.v[0], &request);
-    status = run(&r, &request, part, &err);
+    status = vt_options_trained(&r.common, arguments.v[0], &request, &err);
+    if (status == VT_OK)
+        status = run(&r, &request, part, &err);
     if (status != VT_OK)
         vt_log_write(VT_LOG_ERROR, "%s", err.text);
     return status;

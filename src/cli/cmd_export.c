@@ -136,8 +136,10 @@ static vt_status export_weights(const struct request *r, const vt_run_place *pla
 {
     vt_trained_request request = {.last = r->last};
     vt_trained trained;
-    vt_options_trained(&r->common, place->path, &request);
-    vt_status status = vt_trained_find(&trained, &request, err);
+    vt_status status = vt_options_trained(&r->common, place->path, &request, err);
+    if (status != VT_OK)
+        return status;
+    status = vt_trained_find(&trained, &request, err);
     if (status == VT_OK)
         status = vt_export_safetensors(&trained, r->out, written, err);
     vt_trained_release(&trained);

@@ -207,8 +207,9 @@ vt_status vt_cmd_predict(int argc, char **argv)
     status = vt_options_which("predict", which, &request.last);
     if (status != VT_OK)
         return status;
-    vt_options_trained(&common, arguments.v[0], &request);
-    status = prepare(&p, &request, top.given ? (int64_t)top.value : INT32_MAX, &err);
+    status = vt_options_trained(&common, arguments.v[0], &request, &err);
+    if (status == VT_OK)
+        status = prepare(&p, &request, top.given ? (int64_t)top.value : INT32_MAX, &err);
     p.list = json ? json_array() : NULL;
     if (status != VT_OK) {
         vt_log_write(VT_LOG_ERROR, "%s", err.text);

@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "cli/cmd.h"
 #include "cli/options.h"
+#include "report/outcome.h"
 #include "results/json.h"
 #include "train/replay.h"
 
@@ -69,8 +70,7 @@ vt_status vt_cmd_verify(int argc, char **argv)
     vt_replay_request request = {.data_dir = common.data_dir,
                                  .threads = (int64_t)common.threads.value,
                                  .epochs = (int64_t)epochs.value};
-    status = vt_runs_find(&request.place, common.results ? common.results : "results",
-                          arguments.v[0], &err);
+    status = vt_outcomes_find(&request.place, vt_results_of(&common), arguments.v[0], &err);
     if (status == VT_OK)
         status = vt_replay_run(&replay, &request, &err);
     if (status == VT_OK && json)

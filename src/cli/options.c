@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cli/manual.h"
+#include "report/outcome.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -190,14 +191,13 @@ static vt_config_overrides overrides(const vt_common_options *common)
                                  .data_dir = common->data_dir};
 }
 
-void vt_options_trained(const vt_common_options *common, const char *run,
-                        vt_trained_request *request)
+vt_status vt_options_trained(const vt_common_options *common, const char *run,
+                             vt_trained_request *request, vt_error *err)
 {
-    request->results = vt_results_of(common);
-    request->run = run;
     request->sets = common->sets.v;
     request->n_sets = common->sets.n;
     request->own = overrides(common);
+    return vt_outcomes_find(&request->place, vt_results_of(common), run, err);
 }
 
 vt_status vt_options_load(const vt_common_options *common, const char *exp, vt_config **config)

@@ -128,9 +128,10 @@ bool vt_color_wanted(const vt_common_options *common, int fd);
  * and notes are printed on stderr. */
 vt_status vt_options_load(const vt_common_options *common, const char *exp, vt_config **config);
 
-/* RUN and the settings on top of its own experiment; request->last is left alone. */
-void vt_options_trained(const vt_common_options *common, const char *run,
-                        vt_trained_request *request);
+/* Finds RUN; the settings on top of its own experiment; request->last is left alone. Errors as of
+ * vt_outcomes_find. */
+vt_status vt_options_trained(const vt_common_options *common, const char *run,
+                             vt_trained_request *request, vt_error *err);
 /* The value of --which (NULL: not given). */
 vt_status vt_options_which(const char *verb, const char *which, bool *last);
 

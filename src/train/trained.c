@@ -34,13 +34,12 @@ static vt_status check_classes(const vt_trained *t, vt_error *err)
 
 vt_status vt_trained_find(vt_trained *t, const vt_trained_request *request, vt_error *err)
 {
-    *t = (vt_trained){.fd = -1,
+    *t = (vt_trained){.place = request->place,
+                      .fd = -1,
                       .step = -1,
                       .epoch = -1,
                       .file = request->last ? "last.safetensors" : "best.safetensors"};
-    vt_status status = vt_runs_find(&t->place, request->results, request->run, err);
-    if (status == VT_OK)
-        status = vt_fs_open_dir(AT_FDCWD, t->place.path, &t->fd, err);
+    vt_status status = vt_fs_open_dir(AT_FDCWD, t->place.path, &t->fd, err);
     if (status == VT_OK)
         status = vt_history_read(&t->history, t->fd, err);
     if (status == VT_OK)

@@ -15,9 +15,9 @@
 #include "train/engine.h"
 
 typedef struct vt_trained_request {
-    const char *results, *run; /* results/runs.h says what they mean */
-    bool last;                 /* the newest weights; else the best by train.select */
-    const char *const *sets;   /* key=value on top of the run's config.yaml */
+    vt_run_place place;
+    bool last;               /* the newest weights; else the best by train.select */
+    const char *const *sets; /* key=value on top of the run's config.yaml */
     int n_sets;
     vt_config_overrides own;
 } vt_trained_request;
@@ -35,7 +35,7 @@ typedef struct vt_trained {
     int64_t batches;     /* training batches behind the batch norms' averages; 0 without any */
 } vt_trained;
 
-/* Release in every case. VT_ERR_NOINPUT: no such run, or no weights yet. VT_ERR_DATA,
+/* Release in every case. VT_ERR_NOINPUT: no run there, or no weights yet. VT_ERR_DATA,
  * VT_ERR_CONFIG: the run's own files are damaged. */
 vt_status vt_trained_find(vt_trained *t, const vt_trained_request *request, vt_error *err);
 /* Opens the device; the data's threads are its. */
