@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* Rows and lanes of C that are summed in registers at a time;
- */
+/* Rows and lanes of C that are summed in registers at a time. */
 #ifdef __AVX512F__
 enum { TILE_ROWS = 12, TILE_LANES = 2 };
 #else
@@ -16,6 +15,10 @@ enum { TILE_ROWS = 6, TILE_LANES = 1 };
 
 /* Rows of A that many floats apart share their places in the first cache. */
 enum { CLASH = 1024 };
+
+/* Terms between two calls for memory that will be wanted. What is called for may lie past an end:
+ * a prefetch reads nothing there. */
+enum { BREATH = 8 };
 
 typedef struct product {
     const vt_gemm *g;
@@ -164,11 +167,10 @@ VT_INLINE void add_term(vt_lanes sum[TILE_ROWS][TILE_LANES], const float *const 
 }
 
 /* Sums over `terms` of rows of A, from `row` on, and a panel of B, from `column` on. Every few
- * terms lines are called for: of C, of `ahead`, and of A where the next rows would be. */
+ * terms lines of C and of `ahead` are called for. */
 VT_INLINE void multiply(const target *t, rows_of_a rows, const float *b, int64_t terms, int64_t row,
                         int64_t column, const float *ahead, const int lanes, const bool packed)
 {
-    enum { BREATH = 8 };
     vt_lanes sum[TILE_ROWS][TILE_LANES];
     const float *a[TILE_ROWS / 3], *c = t->c + row * t->stride + column;
     const int64_t apart = rows.apart;
@@ -257,7 +259,7 @@ static void multiply_blocks(const target *whole, rows_of_a a, const float *b, in
                 multiply_packed(&t, (rows_of_a){a.at + i * terms, 0}, panel, ahead, terms);
             else
                 multiply_rows(&t, (rows_of_a){a.at + i * a.apart, a.apart}, panel, ahead, terms);
-            ahead += terms / 8 * VT_LANES;
+            ahead += terms / BREATH * VT_LANES;
         }
     }
 }
