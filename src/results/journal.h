@@ -95,7 +95,7 @@ vt_status vt_journal_open(vt_journal **journal, int dir_fd, const vt_journal_mar
 vt_status vt_journal_put(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
                          size_t size, vt_error *err);
 /* As vt_journal_put, but the record may wait in memory for the next flush, put, sync or close,
- * where a failure is then reported. For records of every step: hashing and writing one costs thirty
+ * where a failure is then reported. For records of every step: hashing and writing one costs twenty
  * times what it costs in a row of them, for the code has left the caches. */
 vt_status vt_journal_queue(vt_journal *journal, uint32_t type, int64_t step, const void *payload,
                            size_t size, vt_error *err);
