@@ -79,10 +79,11 @@ typedef void vt_layernorm_fwd_fn(vt_dev *d, vt_buf y, float *mean, float *rstd, 
                                  const float *w, const float *b, int64_t rows, int64_t cols,
                                  float eps);
 /* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: 2 * vt_row_chunks(rows) * cols floats.
- * dw and db may be NULL (frozen). */
-typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                                 vt_buf x, const float *w, const float *mean, const float *rstd,
-                                 int64_t rows, int64_t cols, float *scratch);
+ * dw and db may be NULL (frozen). y: the forward pass's value again, not made if data is NULL. */
+typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                                 vt_buf dy, vt_buf x, const float *w, const float *b,
+                                 const float *mean, const float *rstd, int64_t rows, int64_t cols,
+                                 float *scratch);
 
 /* ---- activations, element by element */
 typedef enum vt_activation_kind {
@@ -96,8 +97,9 @@ typedef enum vt_activation_kind {
 } vt_activation_kind;
 typedef void vt_activation_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n,
                                   vt_activation_kind kind);
-typedef void vt_activation_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
-                                  vt_activation_kind kind);
+/* y: the forward pass's value again, not made if data is NULL */
+typedef void vt_activation_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf y, vt_buf dy, vt_buf x,
+                                  int64_t n, vt_activation_kind kind);
 
 /*
  * ---- attention in groups: full self-attention, windows and shifted windows are one kernel.

@@ -19,7 +19,7 @@ static void activations_are_accurate_over_a_fine_grid(void **state)
         vt_activation_kind kind = (vt_activation_kind)k;
         double worst = 0, worst_slope = 0;
         r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
-        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, kind);
+        r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
             worst = fmax(worst, fabs(y[i] - activation_of(x[i], kind)) / fmax(1, fabs(x[i])));
             worst_slope = fmax(worst_slope, fabs(dx[i] - activation_slope(x[i], kind)));
@@ -48,7 +48,7 @@ static void activations_keep_their_tails(void **state)
     for (int k = 0; k < 2; k++) {
         vt_activation_kind kind = k ? VT_ACT_MISH : VT_ACT_SILU;
         r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
-        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, kind);
+        r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
             double want = activation_of(x[i], kind), slope = activation_slope(x[i], kind);
             check_value("y", i, y[i], want, 8 * U * fabs(want));
@@ -84,7 +84,8 @@ static void activations_behave_at_zero_and_infinity(void **state)
         one[i] = 1;
     for (int k = 0; k < ACTIVATIONS; k++) {
         r.k->activation_fwd(r.dev, buf(y), buf(x), N, (vt_activation_kind)k);
-        r.k->activation_bwd(r.dev, buf(dx), true, buf(one), buf(x), N, (vt_activation_kind)k);
+        r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N,
+                            (vt_activation_kind)k);
         for (int i = 0; i < N; i++) {
             if (!isnan(value[k][i]) && y[i] != value[k][i])
                 fail_msg("activation %d of %g is %g", k, (double)x[i], (double)y[i]);
@@ -109,7 +110,7 @@ static void nan_is_never_hidden(void **state)
         vt_activation_kind f = (vt_activation_kind)kind;
         for (int backward = 0; backward < 2; backward++) {
             if (backward)
-                r.k->activation_bwd(r.dev, buf(y), true, buf(one), buf(x), 48, f);
+                r.k->activation_bwd(r.dev, buf(y), true, (vt_buf){0}, buf(one), buf(x), 48, f);
             else
                 r.k->activation_fwd(r.dev, buf(y), buf(x), 48, f);
             for (int i = 0; i < 48; i++)
@@ -243,9 +244,9 @@ static void kernels_allocate_nothing(void **state)
     (void)state;
     uint64_t before = vt_mem_count();
     r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
-    r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, buf(x), buf(x), small, m, m + ROWS,
-                       ROWS, 48, small + N);
-    r.k->activation_bwd(r.dev, buf(y), true, buf(x), buf(x), N, VT_ACT_GELU);
+    r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, (vt_buf){0}, buf(x), buf(x), small,
+                       small, m, m + ROWS, ROWS, 48, small + N);
+    r.k->activation_bwd(r.dev, buf(y), true, (vt_buf){0}, buf(x), buf(x), N, VT_ACT_GELU);
     r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
     r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
     r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);

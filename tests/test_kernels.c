@@ -67,14 +67,16 @@ static void run_layernorm_of(struct run *r, int64_t rows, int64_t cols)
     float *old_dx, *old_dw, *old_db, *scratch = new_array(r, 2 * chunks * cols, false);
     float *dx = output(r, n), *added = sum_output(r, n, &old_dx), *frozen = output(r, n);
     float *dw = sum_output(r, cols, &old_dw), *db = sum_output(r, cols, &old_db);
+    float *again = output(r, n);
 
     r->k->layernorm_fwd(r->dev, buf(y), mean, rstd, buf(x), w, b, rows, cols, eps);
-    r->k->layernorm_bwd(r->dev, buf(dx), true, dw, db, buf(dy), buf(x), w, mean, rstd, rows, cols,
-                        scratch);
-    r->k->layernorm_bwd(r->dev, buf(added), false, dw, NULL, buf(dy), buf(x), w, mean, rstd, rows,
-                        cols, scratch);
-    r->k->layernorm_bwd(r->dev, buf(frozen), true, NULL, NULL, buf(dy), buf(x), w, mean, rstd, rows,
-                        cols, scratch);
+    r->k->layernorm_bwd(r->dev, buf(dx), true, dw, db, buf(again), buf(dy), buf(x), w, b, mean,
+                        rstd, rows, cols, scratch);
+    r->k->layernorm_bwd(r->dev, buf(added), false, dw, NULL, (vt_buf){0}, buf(dy), buf(x), w, b,
+                        mean, rstd, rows, cols, scratch);
+    r->k->layernorm_bwd(r->dev, buf(frozen), true, NULL, NULL, (vt_buf){0}, buf(dy), buf(x), w, b,
+                        mean, rstd, rows, cols, scratch);
+    assert_memory_equal(again, y, (size_t)n * sizeof *y);
     if (!r->check)
         return;
     check_layernorm(x, w, b, y, mean, rstd, rows, cols, eps);
@@ -113,10 +115,14 @@ static void run_activation(struct run *r)
         int64_t n = sizes[k / ACTIVATIONS];
         float *x = new_array(r, n, false), *dy = input(r, n), *old_dx;
         float *y = output(r, n), *dx = output(r, n), *added = sum_output(r, n, &old_dx);
+        float *again = output(r, n);
         fill_normal(r, x, n, 3, 0);
         r->k->activation_fwd(r->dev, buf(y), buf(x), n, kind);
-        r->k->activation_bwd(r->dev, buf(dx), true, buf(dy), buf(x), n, kind);
-        r->k->activation_bwd(r->dev, buf(added), false, buf(dy), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(dx), true, (vt_buf){0}, buf(dy), buf(x), n, kind);
+        r->k->activation_bwd(r->dev, buf(added), false, buf(again), buf(dy), buf(x), n, kind);
+        assert_memory_equal(again, y, (size_t)n * sizeof *y);
+        r->k->activation_bwd(r->dev, buf(dx), true, buf(again), buf(dy), buf(x), n, kind);
+        assert_memory_equal(again, y, (size_t)n * sizeof *y);
         for (int64_t i = 0; r->check && i < n; i++) {
             /* the bounds of the grid test in test_kernel_limits.c */
             double want = dy[i] * activation_slope(x[i], kind), bound = 10 * U * fabs(dy[i]);

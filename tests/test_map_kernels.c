@@ -134,7 +134,8 @@ static void run_activated_norm(struct run *r, int64_t rows, int64_t cols, bool t
     memcpy(var, plain.running_var, (size_t)cols * sizeof *var);
     forward(r, &plain);
     r->k->activation_fwd(r->dev, buf(y), buf(plain.y), n, kind);
-    r->k->activation_bwd(r->dev, buf(between), true, buf(plain.dy), buf(plain.y), n, kind);
+    r->k->activation_bwd(r->dev, buf(between), true, (vt_buf){0}, buf(plain.dy), buf(plain.y), n,
+                         kind);
     memcpy(plain.dw, t.old_dw, (size_t)cols * sizeof *dw);
     memcpy(plain.db, t.old_db, (size_t)cols * sizeof *db);
     plain.dy = between;

@@ -239,16 +239,22 @@ static void check_backward_step(const struct built *b, int s, bool *written)
     for (int i = 0; i < node->n_kept; i++)
         check_alive(&(struct life){b, s, "what it kept"}, mine->kept[i]);
     if (node->scratch_bytes) {
-        check_made(&(struct life){b, s, "its scratch"}, mine->scratch);
-        assert_true(plan->spans[mine->scratch].size_bytes >= (int64_t)node->scratch_bytes);
+        const int scratch = plan->steps[s].scratch;
+        check_made(&(struct life){b, s, "its scratch"}, scratch);
+        assert_true(plan->spans[scratch].size_bytes >= (int64_t)node->scratch_bytes);
     }
+    const uint32_t inputs = plan->steps[s].inputs;
+    if (mine->remade >= 0 && inputs & 1)
+        check_alive(&(struct life){b, s, "its value again"}, mine->remade);
     for (int i = 0; i < node->n_in; i++) {
         const vt_node *in = node->in[i];
         if (!in || in->op == VT_OP_PARAM)
             continue;
-        if (node->reads_in[i])
-            check_alive(&(struct life){b, s, "an input, going back"}, plan->node[in->number].value);
-        if (!in->needs_grad)
+        const int remade = plan->node[in->number].remade;
+        if (node->reads_in[i] && (remade < 0 || inputs & node->late))
+            check_alive(&(struct life){b, s, "an input, going back"},
+                        remade >= 0 ? remade : plan->node[in->number].value);
+        if (!in->needs_grad || !(inputs >> i & 1))
             continue;
         check_alive(&(struct life){b, s, "the gradient of an input"}, plan->node[in->number].grad);
         assert_int_equal(mine->write[i], !written[in->number]);
@@ -278,6 +284,41 @@ static void what_a_step_touches_is_alive(void **state)
 {
     (void)state;
     for_each_subject(check_lives, 0);
+}
+
+/* Every layer norm and GELU of a Swin block is made again where the layer behind it wants it; the
+ * steps of a node share its inputs between them. */
+static void what_costs_little_is_made_again(void **state)
+{
+    (void)state;
+    struct built b = build(&SUBJECTS[0], 0);
+    const vt_plan *plan = b.plan;
+    uint32_t *done = calloc((size_t)plan->graph->n, sizeof *done);
+    int remade = 0, kept = 0;
+    assert_non_null(done);
+    for (int s = plan->n_forward; s < plan->n_steps; s++) {
+        const vt_plan_step *step = &plan->steps[s];
+        const vt_node *node = plan->graph->node[step->node];
+        assert_true(step->inputs != 0 && (done[step->node] & step->inputs) == 0);
+        done[step->node] |= step->inputs;
+        if (plan->node[step->node].remade < 0) {
+            kept += node->op == VT_OP_layernorm || node->op == VT_OP_activation;
+            continue;
+        }
+        const vt_node *reader = plan->graph->node[plan->steps[s + 1].node];
+        assert_ptr_equal(reader->in[0], node);
+        assert_int_equal(reader->op, VT_OP_linear);
+        assert_true(plan->spans[plan->node[step->node].value].last < plan->n_forward);
+        assert_int_equal(plan->spans[plan->node[step->node].remade].last, s + 1);
+        remade++;
+    }
+    for (int i = 0; i <= b.model.loss->number; i++)
+        if (plan->graph->node[i]->op < VT_OP_INPUT && plan->graph->node[i]->needs_grad)
+            assert_int_equal(done[i], (1u << VT_MAX_IN) - 1);
+    assert_int_equal(remade, 10 * 3 + 2); /* ten blocks, two merges */
+    assert_int_equal(kept, 2);            /* behind the patches and before the pooling */
+    free(done);
+    release(&b);
 }
 
 /* ---- running */
@@ -463,6 +504,8 @@ int main(void)
          NULL},
         {"a plan is made the same way twice", a_plan_is_made_the_same_way_twice, NULL, NULL, NULL},
         {"what a step touches is alive", what_a_step_touches_is_alive, NULL, NULL, NULL},
+        {"what costs little is made again going back", what_costs_little_is_made_again, NULL, NULL,
+         NULL},
         {"a pass in poisoned memory has the same bits, and inputs survive",
          a_pass_in_poisoned_memory_has_the_same_bits, NULL, NULL, NULL},
         {"freezing leaves the other gradients as they are",

@@ -2,42 +2,79 @@
 #include "kernels/cpu/rows.h"
 
 struct activation {
-    float *out; /* y, or dx */
+    float *y, *dx; /* NULL if not wanted */
     const float *dy, *x;
     vt_activation_kind kind;
     bool write;
 };
 
-static void forward_part(void *arg, int64_t first, int64_t last, int worker)
+VT_INLINE void forward_kind(const struct activation *a, int64_t first, int64_t last,
+                            const vt_activation_kind kind)
 {
-    const struct activation *a = arg;
-    (void)worker;
     for (int64_t i = first; i < last; i += VT_LANES) {
         vt_lanes x = vload_upto(a->x + i, last - i);
-        vstore_upto(a->out + i, vactivate(x, a->kind), last - i);
+        vstore_upto(a->y + i, vactivate(x, kind), last - i);
     }
 }
+
+VT_INLINE void backward_kind(const struct activation *a, int64_t first, int64_t last,
+                             const vt_activation_kind kind)
+{
+    if (a->y && a->write) /* the usual case: the slope and the value share what they compute */
+        for (int64_t i = first; i < last; i += VT_LANES) {
+            int64_t left = last - i;
+            vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
+            vstore_upto(a->dx + i, vmul(dy, vactivate_slope(x, kind)), left);
+            vstore_upto(a->y + i, vactivate(x, kind), left);
+        }
+    else
+        for (int64_t i = first; i < last; i += VT_LANES) {
+            int64_t left = last - i;
+            vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
+            vgive_upto(a->dx + i, a->write, vmul(dy, vactivate_slope(x, kind)), left);
+            if (a->y)
+                vstore_upto(a->y + i, vactivate(x, kind), left);
+        }
+}
+
+/* One loop for each kind. */
+#define PART(name)                                                                                 \
+    static void name##_part(void *arg, int64_t first, int64_t last, int worker)                    \
+    {                                                                                              \
+        const struct activation *a = arg;                                                          \
+        (void)worker;                                                                              \
+        switch (a->kind) {                                                                         \
+        case VT_ACT_GELU:                                                                          \
+            name##_kind(a, first, last, VT_ACT_GELU);                                              \
+            break;                                                                                 \
+        case VT_ACT_GELU_TANH:                                                                     \
+            name##_kind(a, first, last, VT_ACT_GELU_TANH);                                         \
+            break;                                                                                 \
+        case VT_ACT_SILU:                                                                          \
+            name##_kind(a, first, last, VT_ACT_SILU);                                              \
+            break;                                                                                 \
+        default:                                                                                   \
+            name##_kind(a, first, last, a->kind);                                                  \
+            break;                                                                                 \
+        }                                                                                          \
+    }
+PART(forward)
+PART(backward)
 
 void VT_CPU(activation_fwd)(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_activation_kind kind)
 {
-    struct activation a = {.out = vt_floats(y), .x = vt_floats(x), .kind = kind};
+    struct activation a = {.y = vt_floats(y), .x = vt_floats(x), .kind = kind};
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, forward_part, &a);
 }
 
-static void backward_part(void *arg, int64_t first, int64_t last, int worker)
+void VT_CPU(activation_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf y, vt_buf dy, vt_buf x,
+                            int64_t n, vt_activation_kind kind)
 {
-    const struct activation *a = arg;
-    (void)worker;
-    for (int64_t i = first; i < last; i += VT_LANES) {
-        int64_t left = last - i;
-        vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
-        vgive_upto(a->out + i, a->write, vmul(dy, vactivate_slope(x, a->kind)), left);
-    }
-}
-
-void VT_CPU(activation_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf x, int64_t n,
-                            vt_activation_kind kind)
-{
-    struct activation a = {vt_floats(dx), vt_floats(dy), vt_floats(x), kind, write};
+    struct activation a = {.y = vt_floats(y),
+                           .dx = vt_floats(dx),
+                           .dy = vt_floats(dy),
+                           .x = vt_floats(x),
+                           .kind = kind,
+                           .write = write};
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, backward_part, &a);
 }

@@ -59,8 +59,8 @@ void VT_CPU(layernorm_fwd)(vt_dev *d, vt_buf y, float *mean, float *rstd, vt_buf
 }
 
 struct backward {
-    float *dx, *dw, *db, *scratch; /* scratch[chunk]: dw's partial sums, then db's */
-    const float *dy, *x, *w, *mean, *rstd;
+    float *dx, *dw, *db, *y, *scratch; /* scratch[chunk]: dw's partial sums, then db's */
+    const float *dy, *x, *w, *b, *mean, *rstd;
     int64_t cols, chunks, chunk_rows;
     bool write;
 };
@@ -102,6 +102,19 @@ static void add_row(const struct backward *a, float *dw, float *db, int64_t r)
     }
 }
 
+/* y again, for one row. */
+static void remake_row(const struct backward *a, int64_t r)
+{
+    int64_t cols = a->cols;
+    const float *x = a->x + r * cols;
+    vt_lanes mean = vset1(a->mean[r]), rstd = vset1(a->rstd[r]);
+    for (int64_t i = 0; i < cols; i += VT_LANES) {
+        vt_lanes xhat = vmul(vsub(vload_upto(x + i, cols - i), mean), rstd);
+        vt_lanes w = vload_upto(a->w + i, cols - i), b = vload_upto(a->b + i, cols - i);
+        vstore_upto(a->y + r * cols + i, vfma(xhat, w, b), cols - i);
+    }
+}
+
 static void backward_chunk(void *arg, int64_t first, int64_t last, int worker)
 {
     const struct backward *a = arg;
@@ -115,6 +128,8 @@ static void backward_chunk(void *arg, int64_t first, int64_t last, int worker)
             add_row(a, dw, db, r);
         if (a->dx)
             backward_row(a, r);
+        if (a->y)
+            remake_row(a, r);
     }
 }
 
@@ -137,18 +152,20 @@ static void add_partial_sums(void *arg, int64_t first, int64_t last, int worker)
     add_columns(a->db ? a->db + first : NULL, a->scratch + a->cols + first, n, a->chunks, stride);
 }
 
-void VT_CPU(layernorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                           vt_buf x, const float *w, const float *mean, const float *rstd,
-                           int64_t rows, int64_t cols, float *scratch)
+void VT_CPU(layernorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                           vt_buf dy, vt_buf x, const float *w, const float *b, const float *mean,
+                           const float *rstd, int64_t rows, int64_t cols, float *scratch)
 {
     int64_t chunk_rows = vt_ceil_div(rows, vt_row_chunks(rows));
     struct backward a = {.dx = vt_floats(dx),
                          .dw = dw,
                          .db = db,
+                         .y = vt_floats(y),
                          .scratch = scratch,
                          .dy = vt_floats(dy),
                          .x = vt_floats(x),
                          .w = w,
+                         .b = b,
                          .mean = mean,
                          .rstd = rstd,
                          .cols = cols,

@@ -90,15 +90,20 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
                     .totals = memory->totals};
     call.y = (vt_buf){vt_program_value(program, node), node->type};
     call.dy = (vt_buf){vt_program_grad(program, node), node->type};
-    call.scratch = at_span(program, step->backward ? place->scratch : place->forward_scratch);
+    call.scratch = at_span(program, step->scratch);
+    if (step->backward)
+        call.remade = (vt_buf){at_span(program, place->remade), node->type};
     for (int i = 0; i < node->n_kept; i++)
         call.kept[i] = at_span(program, place->kept[i]);
     for (int i = 0; i < node->n_in; i++) {
         if (!node->in[i])
             continue;
+        const int remade = program->plan->node[node->in[i]->number].remade;
         call.x[i] = (vt_buf){vt_program_value(program, node->in[i]), node->in[i]->type};
+        if (step->backward && node->reads_in[i] && remade >= 0)
+            call.x[i].data = at_span(program, remade);
         call.write[i] = place->write[i];
-        if (step->backward && node->in[i]->needs_grad)
+        if (step->backward && node->in[i]->needs_grad && step->inputs >> i & 1)
             call.dx[i] = (vt_buf){vt_program_grad(program, node->in[i]), node->in[i]->type};
     }
     return call;

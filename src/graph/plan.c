@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 
-enum { ALIGN = 64, SPANS_A_NODE = 4 + VT_MAX_KEPT };
+enum { ALIGN = 64, STEPS_A_NODE = 3, SPANS_A_NODE = 3 + STEPS_A_NODE + VT_MAX_KEPT };
+
+static const uint32_t ALL_INPUTS = (1u << VT_MAX_IN) - 1;
 
 static int64_t rounded(int64_t bytes)
 {
@@ -23,22 +25,55 @@ static int add_span(vt_plan *plan, int first, int last, int64_t bytes)
     return plan->n_spans++;
 }
 
-static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root)
+/* For each node whose value is made again: the one that reads it then. */
+static void find_remade(const vt_graph *graph, const vt_node *root, const vt_node *keep,
+                        const vt_node **reader)
+{
+    for (int i = 0; i <= root->number; i++) {
+        const vt_node *node = graph->node[i];
+        int readers = 0;
+        for (int j = i + 1; j <= root->number; j++)
+            for (int k = 0; k < graph->node[j]->n_in; k++)
+                if (graph->node[j]->in[k] == node && graph->node[j]->needs_grad &&
+                    graph->node[j]->reads_in[k]) {
+                    readers++;
+                    reader[i] = graph->node[j];
+                }
+        if (!node->remakes || !node->needs_grad || node == root || node == keep || readers != 1 ||
+            !reader[i]->late || reader[i]->in[0] != node)
+            reader[i] = NULL;
+    }
+}
+
+static void add_step(vt_plan *plan, int node, bool backward, uint32_t inputs)
+{
+    plan->steps[plan->n_steps++] = (vt_plan_step){node, backward, inputs, -1};
+}
+
+static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root,
+                       const vt_node *const *reader)
 {
     for (int i = 0; i < graph->n; i++)
         if (graph->node[i]->op < VT_OP_INPUT)
-            plan->steps[plan->n_steps++] = (vt_plan_step){i, false};
+            add_step(plan, i, false, 0);
     plan->n_forward = plan->n_steps;
     if (!graph->training)
         return;
-    for (int i = root->number; i >= 0; i--)
-        if (graph->node[i]->op < VT_OP_INPUT && graph->node[i]->needs_grad)
-            plan->steps[plan->n_steps++] = (vt_plan_step){i, true};
+    for (int i = root->number; i >= 0; i--) {
+        const vt_node *node = graph->node[i];
+        if (node->op >= VT_OP_INPUT || !node->needs_grad)
+            continue;
+        const bool late = node->late && reader[node->in[0]->number] == node;
+        add_step(plan, i, true, late ? ALL_INPUTS & ~node->late : ALL_INPUTS);
+        if (reader[i])
+            add_step(plan, reader[i]->number, true, reader[i]->late);
+    }
 }
 
-/* Lives of values: from where they are made to their last reader. */
+/* Lives of values: from where they are made to their last reader. One that is made again has a
+ * second one, from the step that does to the one that reads it, which is the next. */
 static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *root,
-                         const vt_node *keep, int *made, int *last)
+                         const vt_node *keep, const vt_node *const *reader, int *made, int *last)
 {
     for (int i = 0; i < graph->n; i++) {
         made[i] = 0; /* inputs are there from the beginning */
@@ -50,9 +85,13 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
         if (!backward) {
             made[node->number] = s;
             last[node->number] = s;
+        } else if (reader[node->number]) {
+            plan->node[node->number].remade =
+                add_span(plan, s, s + 1, node->shape.size * (int64_t)vt_dtype_size(node->type));
         }
         for (int i = 0; i < node->n_in; i++)
-            if (node->in[i] && (!backward || node->reads_in[i]))
+            if (node->in[i] && (!backward || node->reads_in[i]) &&
+                !(backward && reader[node->in[i]->number]))
                 last[node->in[i]->number] = s;
     }
     for (int i = 0; i < graph->n; i++) {
@@ -70,25 +109,25 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
 static void place_backward(vt_plan *plan, const vt_graph *graph)
 {
     for (int s = 0; s < plan->n_steps; s++) {
-        const vt_node *node = graph->node[plan->steps[s].node];
+        vt_plan_step *step = &plan->steps[s];
+        const vt_node *node = graph->node[step->node];
         vt_node_plan *mine = &plan->node[node->number];
-        if (!plan->steps[s].backward) {
+        const size_t scratch = step->backward ? node->scratch_bytes : node->forward_scratch_bytes;
+        if (scratch)
+            step->scratch = add_span(plan, s, s, (int64_t)scratch);
+        if (!step->backward) {
             for (int i = 0; i < node->n_kept; i++)
                 mine->kept[i] = add_span(
                     plan, s, s, node->kept[i].n * (int64_t)vt_dtype_size(node->kept[i].type));
-            if (node->forward_scratch_bytes)
-                mine->forward_scratch = add_span(plan, s, s, (int64_t)node->forward_scratch_bytes);
             continue;
         }
         for (int i = 0; i < node->n_kept; i++)
             plan->spans[mine->kept[i]].last = s;
-        if (node->scratch_bytes)
-            mine->scratch = add_span(plan, s, s, (int64_t)node->scratch_bytes);
         if (mine->grad >= 0)
             plan->spans[mine->grad].last = s;
         for (int i = 0; i < node->n_in; i++) {
             const vt_node *in = node->in[i];
-            if (!in || !in->needs_grad || !stored(in))
+            if (!in || !in->needs_grad || !stored(in) || !(step->inputs >> i & 1))
                 continue;
             vt_node_plan *theirs = &plan->node[in->number];
             mine->write[i] = theirs->grad < 0;
@@ -166,31 +205,34 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
     size_t n = (size_t)graph->n;
     vt_plan *plan = vt_calloc(1, sizeof *plan);
     int *made = vt_calloc(n, sizeof *made), *last = vt_calloc(n, sizeof *last);
+    const vt_node **reader = vt_calloc(n, sizeof *reader);
     vt_status status = VT_OK;
     *result = NULL;
     if (plan) {
         plan->graph = graph;
         plan->node = vt_calloc(n, sizeof *plan->node);
-        plan->steps = vt_calloc(2 * n, sizeof *plan->steps);
+        plan->steps = vt_calloc(STEPS_A_NODE * n, sizeof *plan->steps);
         plan->spans = vt_calloc(SPANS_A_NODE * n, sizeof *plan->spans);
     }
-    if (!plan || !made || !last || !plan->node || !plan->steps || !plan->spans) {
+    if (!plan || !made || !last || !reader || !plan->node || !plan->steps || !plan->spans) {
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the plan");
         goto out;
     }
     for (int i = 0; i < graph->n; i++) {
-        plan->node[i] =
-            (vt_node_plan){.value = -1, .grad = -1, .scratch = -1, .forward_scratch = -1};
+        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .remade = -1};
         for (int j = 0; j < VT_MAX_KEPT; j++)
             plan->node[i].kept[j] = -1;
         if ((int64_t)graph->node[i]->worker_scratch_bytes > plan->worker_bytes)
             plan->worker_bytes = (int64_t)graph->node[i]->worker_scratch_bytes;
     }
-    list_steps(plan, graph, root);
-    place_values(plan, graph, root, keep, made, last);
+    if (graph->training)
+        find_remade(graph, root, keep, reader);
+    list_steps(plan, graph, root, reader);
+    place_values(plan, graph, root, keep, reader, made, last);
     place_backward(plan, graph);
     status = place_spans(plan, guard_bytes, err);
 out:
+    vt_free(reader);
     vt_free(last);
     vt_free(made);
     if (status != VT_OK) {

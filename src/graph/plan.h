@@ -5,6 +5,10 @@
  * A span lives from its first to its last step; spans whose lives overlap never share bytes.
  * Placement is greedy, largest first, at the lowest free offset. A gradient's first writer writes
  * it and later ones add, so nothing is cleared.
+ *
+ * A value that its own backward step can make again, and that going back only the weight gradient
+ * of a linear layer reads, is not kept: its life ends with the forward pass, and the layer's
+ * backward pass is two steps, the second behind the one that makes the value a second time.
  */
 #ifndef VT_GRAPH_PLAN_H
 #define VT_GRAPH_PLAN_H
@@ -19,10 +23,13 @@ typedef struct vt_span {
 typedef struct vt_plan_step {
     int node;
     bool backward;
+    uint32_t inputs; /* backward: those (1 << i) whose gradients it computes */
+    int scratch;     /* index of a span, -1 for none */
 } vt_plan_step;
 
 typedef struct vt_node_plan {
-    int value, grad, scratch, forward_scratch; /* indices of spans, -1 for none */
+    int value, grad; /* indices of spans, -1 for none */
+    int remade;      /* the value's second life */
     int kept[VT_MAX_KEPT];
     int last_use;          /* step of the node that uses its value last, going forward */
     bool write[VT_MAX_IN]; /* this node's backward pass is the first writer of in[i]'s gradient */

@@ -13,6 +13,7 @@ vt_status vt_op_activation_infer(vt_node *n, vt_error *err)
     (void)err;
     n->shape = n->in[0]->shape;
     n->reads_in[0] = true;
+    n->remakes = true;
     return VT_OK;
 }
 
@@ -23,6 +24,6 @@ void vt_op_activation_fwd(const vt_call *c)
 
 void vt_op_activation_bwd(const vt_call *c)
 {
-    c->k->activation_bwd(c->dev, c->dx[0], c->write[0], c->dy, c->x[0], c->node->shape.size,
-                         c->node->activation.kind);
+    c->k->activation_bwd(c->dev, c->dx[0], c->write[0], c->remade, c->dy, c->x[0],
+                         c->node->shape.size, c->node->activation.kind);
 }

@@ -20,6 +20,7 @@ vt_status vt_op_layernorm_infer(vt_node *n, vt_error *err)
         return vt_fail_shape(err, n, "weight and bias need %" PRId64 " elements", c);
     n->shape = n->in[X]->shape;
     n->reads_in[X] = true;
+    n->remakes = true;
     vt_node_keep(n, MEAN, VT_F32, rows);
     vt_node_keep(n, RSTD, VT_F32, rows);
     n->scratch_bytes = (size_t)(2 * vt_row_chunks(rows) * c) * sizeof(float);
@@ -36,6 +37,7 @@ void vt_op_layernorm_fwd(const vt_call *c)
 void vt_op_layernorm_bwd(const vt_call *c)
 {
     int64_t cols = vt_shape_last(c->node->shape), rows = c->node->shape.size / cols;
-    c->k->layernorm_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dx[B].data, c->dy, c->x[X],
-                        c->x[W].data, c->kept[MEAN], c->kept[RSTD], rows, cols, c->scratch);
+    c->k->layernorm_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dx[B].data, c->remade,
+                        c->dy, c->x[X], c->x[W].data, c->x[B].data, c->kept[MEAN], c->kept[RSTD],
+                        rows, cols, c->scratch);
 }

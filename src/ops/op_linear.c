@@ -22,6 +22,8 @@ vt_status vt_op_linear_infer(vt_node *n, vt_error *err)
     x.dim[x.rank - 1] = out;
     n->shape = vt_shape_of(x.rank, x.dim);
     n->reads_in[X] = n->in[W]->needs_grad;
+    if (n->reads_in[X])
+        n->late = 1u << W | 1u << B;
     n->macs = (double)rows * (double)in * (double)out;
     n->forward_scratch_bytes = vt_linear_scratch(rows, out, in, false);
     n->scratch_bytes = vt_linear_scratch(rows, out, in, true);

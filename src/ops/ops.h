@@ -99,6 +99,7 @@ typedef struct vt_call {
     void *kept[VT_MAX_KEPT];
     vt_buf dy, dx[VT_MAX_IN]; /* dx data is NULL where no gradient is wanted */
     bool write[VT_MAX_IN];    /* first writer of dx: write, else add */
+    vt_buf remade;            /* backward: the value, to be made again if data is not NULL */
     void *scratch;
     const vt_step *step;
     double *totals; /* sums of the loss op (cross_entropy_fwd) */

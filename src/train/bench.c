@@ -139,26 +139,29 @@ static double kept_bytes(const vt_node *node)
     return bytes;
 }
 
-static bool wants(const vt_node *node, int i)
+/* Whether the step computes the gradient of input i. */
+static bool wants(const vt_plan_step *step, const vt_node *node, int i)
 {
-    return i < node->n_in && node->in[i] && node->in[i]->needs_grad;
+    return i < node->n_in && node->in[i] && node->in[i]->needs_grad && step->inputs >> i & 1;
 }
 
-static void count_work(const vt_node *node, bool backward, double *flop, double *bytes)
+static void count_work(const vt_plan_step *step, const vt_node *node, double *flop, double *bytes)
 {
+    const bool late = step->inputs & node->late;
     *bytes = kept_bytes(node) + bytes_of(node);
     *flop = 2 * node->macs;
-    if (backward)
-        *flop *= node->op == VT_OP_attention ? 2 * wants(node, 0)
-                                             : (double)wants(node, 0) + (double)wants(node, 1);
+    if (step->backward)
+        *flop *= node->op == VT_OP_attention
+                     ? 2 * wants(step, node, 0)
+                     : (double)wants(step, node, 0) + (double)wants(step, node, 1);
     for (int i = 0; i < node->n_in; i++) {
         const vt_node *in = node->in[i];
         if (!in)
             continue;
-        if (!backward || node->reads_in[i])
+        if (!step->backward || (node->reads_in[i] && (i > 0 || !node->late || late)))
             *bytes += bytes_of(in);
         /* A parameter's gradient is added to: read and written. */
-        if (backward && in->needs_grad)
+        if (step->backward && wants(step, node, i))
             *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 2 : 1);
     }
 }
@@ -179,7 +182,7 @@ static void describe_calls(vt_bench *b, const vt_plan *plan, const vt_engine *en
         snprintf(row->name, sizeof row->name, "%s", node->name);
         row->pass = plan->steps[s].backward ? "backward" : "forward";
         row->calls = 1;
-        count_work(node, plan->steps[s].backward, &row->flop, &row->bytes);
+        count_work(&plan->steps[s], node, &row->flop, &row->bytes);
         b->flop += row->flop;
     }
     for (int i = 0; i < EXTRA; i++) {
