@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/device.h"
+#include "support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,8 +20,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-extern const vt_kernels vt_avx2_table, vt_avx512_table;
 
 static const double U = 0x1p-24;
 static const double bound = 4.0; /* units of U times size; 3.0 is the largest seen */
@@ -413,15 +412,6 @@ static void assert_near(const struct problem *p, const char *what, const float *
     for (int64_t i = n; i < n + GUARD; i++)
         if (!isnan(x[i]))
             fail_msg("%s: %s was written past its end", p->shape->name, what);
-}
-
-static vt_dev *new_device(int threads)
-{
-    vt_error err = {0};
-    vt_dev *dev = NULL;
-    if (vt_dev_new(&dev, threads, &err) != VT_OK)
-        fail_msg("%s", err.text);
-    return dev;
 }
 
 static void compare_all(bool write)

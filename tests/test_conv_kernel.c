@@ -89,15 +89,15 @@ static struct results compute(struct run *r, const struct conv_case *c)
     a.dw = sum_output(r, a.n_w, &a.dw_before);
     a.db = sum_output(r, s->O, &a.db_before);
     if (c->depthwise) {
-        float *forward = new_scratch(r, vt_dwconv_scratch(s, false));
-        float *backward = new_scratch(r, vt_dwconv_scratch(s, true));
+        float *forward = new_scratch(r, r->k->dwconv_scratch(s, false));
+        float *backward = new_scratch(r, r->k->dwconv_scratch(s, true));
         k->dwconv_fwd(r->dev, buf(a.y_plain), buf(a.x), buf(a.w), s, forward);
         k->dwconv_bwd_x(r->dev, buf(a.dx), true, buf(a.dy), buf(a.w), s, backward);
         k->dwconv_bwd_x(r->dev, buf(a.dx_added), false, buf(a.dy), buf(a.w), s, backward);
         k->dwconv_bwd_w(r->dev, a.dw, buf(a.dy), buf(a.x), s, backward);
     } else {
-        float *forward = new_scratch(r, vt_conv_scratch(s, false));
-        float *backward = new_scratch(r, vt_conv_scratch(s, true));
+        float *forward = new_scratch(r, r->k->conv_scratch(s, false));
+        float *backward = new_scratch(r, r->k->conv_scratch(s, true));
         const size_t worker = vt_conv_worker_scratch(s);
         poison_workers(r, worker);
         k->conv_fwd(r->dev, buf(a.y), buf(a.x), buf(a.w), a.b, s, forward);
@@ -238,7 +238,7 @@ static void bits_do_not_depend_on_the_machine(void **state)
         for (int i = 0; i < N_CASES; i++)
             for (uint64_t seed = 0; seed < 2; seed++) {
                 vt_pool_shuffle(vt_dev_pool(r->dev), seed * 7919);
-                r->k = wide && seed ? &vt_avx512_table : &vt_avx2_table;
+                r->k = wide && seed && !on_gpu() ? &vt_avx512_table : narrow(r->dev);
                 hash_case(r, &cases[i], t + seed == 0 ? want[i] : got);
                 if (t + seed > 0 && strcmp(got, want[i]) != 0)
                     fail_msg("%s: other bits at %d threads, chunk order %d, %s", cases[i].why,
@@ -258,7 +258,7 @@ static void gradients_may_be_absent(void **state)
     r->dev = new_device(2);
     r->k = vt_dev_kernels(r->dev);
     struct results a = compute(r, c);
-    float *scratch = new_scratch(r, vt_conv_scratch(&c->s, true));
+    float *scratch = new_scratch(r, r->k->conv_scratch(&c->s, true));
     r->k->conv_bwd_w(r->dev, a.dw_before, NULL, buf(a.dy), buf(a.x), &c->s, scratch);
     r->k->conv_bwd_w(r->dev, NULL, a.db_before, buf(a.dy), buf(a.x), &c->s, scratch);
     assert_memory_equal(a.dw_before, a.dw, (size_t)a.n_w * sizeof *a.dw);
@@ -299,7 +299,7 @@ static void ops_count_their_multiplications(void **state)
 {
     (void)state;
     vt_params *params = vt_params_new();
-    vt_graph *g = vt_graph_new(params, 2, false);
+    vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, false);
     vt_node *y =
         vt_conv(g, "dense", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 32, 12, 3), NULL, 2, 1, 2);
     assert_non_null(y);
@@ -310,7 +310,7 @@ static void ops_count_their_multiplications(void **state)
     vt_params_free(params);
 
     params = vt_params_new();
-    g = vt_graph_new(params, 2, false);
+    g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, false);
     y = vt_dwconv(g, "depthwise", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 24, 1, 5), 1, 2);
     assert_non_null(y);
     assert_int_equal(y->shape.dim[1], 63);
@@ -337,7 +337,7 @@ static void ops_refuse_what_does_not_fit(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         vt_error err = {0};
         vt_params *params = vt_params_new();
-        vt_graph *g = vt_graph_new(params, 1, false);
+        vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 1, false);
         vt_node *x = map_of(g, 1, wrong[i].places, 12);
         vt_node *w = weight_of(g, wrong[i].out, wrong[i].in, wrong[i].kernel);
         assert_null(wrong[i].groups

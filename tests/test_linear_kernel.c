@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "kernels/blas.h"
 #include "kernels/device.h"
+#include "support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,8 +20,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-extern const vt_kernels vt_avx2_table, vt_avx512_table;
 
 static const double U = 0x1p-24;
 
@@ -145,15 +144,6 @@ static void assert_product(const char *what, const float *x, struct product p)
     for (int64_t i = 0; i < GUARD; i++)
         if (!isnan(x[p.m * p.n + i]))
             fail_msg("%s was written past its end", what);
-}
-
-static vt_dev *new_device(int threads)
-{
-    vt_error err = {0};
-    vt_dev *dev = NULL;
-    if (vt_dev_new(&dev, threads, &err) != VT_OK)
-        fail_msg("%s", err.text);
-    return dev;
 }
 
 static void products_agree(void **state)
@@ -290,11 +280,11 @@ static void kernel_width_can_be_forced(void **state)
     vt_error err = {0};
     vt_dev *dev = NULL;
     assert_int_equal(setenv("VITRINE_KERNELS", "avx2", 1), 0);
-    assert_int_equal(vt_dev_new(&dev, 1, &err), VT_OK);
+    assert_int_equal(vt_dev_new(&dev, "cpu", 1, &err), VT_OK);
     assert_ptr_equal(vt_dev_kernels(dev), &vt_avx2_table);
     vt_dev_free(dev);
     assert_int_equal(setenv("VITRINE_KERNELS", "sse", 1), 0);
-    assert_int_equal(vt_dev_new(&dev, 1, &err), VT_ERR_USAGE);
+    assert_int_equal(vt_dev_new(&dev, "cpu", 1, &err), VT_ERR_USAGE);
     assert_non_null(strstr(err.text, "VITRINE_KERNELS=sse"));
     assert_null(dev);
     unsetenv("VITRINE_KERNELS");
@@ -331,7 +321,7 @@ static void device_survives_failed_allocations(void **state)
         vt_error err = {0};
         vt_dev *dev = NULL;
         vt_mem_fail_at(at, 0);
-        vt_status status = vt_dev_new(&dev, 2, &err);
+        vt_status status = vt_dev_new(&dev, "cpu", 2, &err);
         vt_mem_fail_at(0, 0);
         vt_dev_free(dev);
         if (status == VT_OK)

@@ -48,7 +48,7 @@ static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float cen
     t.db = sum_output(r, cols, &t.old_db);
     t.mean = (double *)(void *)output(r, 2 * cols);
     t.rstd = (double *)(void *)output(r, 2 * cols);
-    t.scratch = scratch_of(r, vt_batchnorm_scratch(rows, cols));
+    t.scratch = scratch_of(r, r->k->batchnorm_scratch(rows, cols));
     return t;
 }
 
@@ -178,7 +178,8 @@ static void run_norm(struct run *r)
 
 static void half_a_million_rows_cost_no_digits(void **state)
 {
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+    struct run r = {.dev = new_device(2), .check = true};
+    r.k = narrow(r.dev);
     (void)state;
     run_norm_of(&r, 128 * 64 * 64, 2, 300, true);
     release_arrays(&r);
@@ -187,7 +188,8 @@ static void half_a_million_rows_cost_no_digits(void **state)
 
 static void equal_values_and_single_rows_are_normalised(void **state)
 {
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     struct norm t = new_norm(&r, 1001, 5, 0, true), one = new_norm(&r, 1, 5, 1000, true);
     (void)state;
     for (int64_t i = 0; i < 1001 * 5; i++)
@@ -340,7 +342,8 @@ static void run_pooling(struct run *r)
 
 static void nan_is_never_hidden(void **state)
 {
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     struct norm t = new_norm(&r, 100, 5, 0, true);
     vt_pooling_sizes line = {1, 1, 6, 1, 3, 1, 1, VT_POOLING_MAX};
     float x[] = {1, NAN, 7, 5, 4, 9}, y[6], p[6], dscores[6], one = 1;
@@ -377,10 +380,10 @@ static void resize_reads_nothing_that_has_no_share(void **state)
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
         vt_resize_sizes same = {1, 2, 2, 1, 2, 2, (vt_resize_kind)kind};
-        vt_avx2_table.resize_fwd(dev, buf(y), buf(x), &same);
+        narrow(dev)->resize_fwd(dev, buf(y), buf(x), &same);
         assert_memory_equal(y, x, sizeof x);
         vt_resize_sizes wide = {1, 2, 2, 1, 2, 4, (vt_resize_kind)kind};
-        vt_avx2_table.resize_fwd(dev, buf(y), buf(x), &wide);
+        narrow(dev)->resize_fwd(dev, buf(y), buf(x), &wide);
         assert_true(y[0] == 1 && isnan(y[3]) && y[4] == 2 && y[7] == INFINITY);
         assert_true(kind == VT_RESIZE_NEAREST ? y[1] == 1 && y[5] == 2
                                               : isnan(y[1]) && y[5] == INFINITY);
@@ -397,7 +400,7 @@ static void the_largest_is_found_among_infinities_and_equals(void **state)
     float y[9];
     int32_t index[9];
     (void)state;
-    vt_avx2_table.pooling_fwd(dev, buf(y), index, buf(x), &s);
+    narrow(dev)->pooling_fwd(dev, buf(y), index, buf(x), &s);
     for (int i = 0; i < 9; i++)
         assert_true(y[i] == -INFINITY && index[i] == want[i]);
     vt_dev_free(dev);
@@ -409,12 +412,12 @@ static void gradients_that_nobody_wants_are_left_out(void **state)
     const float dy[] = {1, 2, 3, 4, 5, 6}, x[] = {1, -1, 2, 3}, p[] = {0.25f, 0.75f};
     float a[2] = {10, 20}, b[4] = {1, 1, 1, 1}, dx[4], dscores[2] = {1, 1};
     (void)state;
-    vt_avx2_table.concat_bwd(dev, buf(a), false, buf(NULL), true, buf(dy), 2, 1, 2);
-    vt_avx2_table.concat_bwd(dev, buf(NULL), false, buf(b), true, buf(dy), 2, 1, 2);
+    narrow(dev)->concat_bwd(dev, buf(a), false, buf(NULL), true, buf(dy), 2, 1, 2);
+    narrow(dev)->concat_bwd(dev, buf(NULL), false, buf(b), true, buf(dy), 2, 1, 2);
     assert_true(a[0] == 11 && a[1] == 24 && b[0] == 2 && b[1] == 3 && b[2] == 5 && b[3] == 6);
-    vt_avx2_table.sequence_pool_bwd(dev, buf(dx), true, buf(NULL), true, buf(dy), buf(x), p, 1, 2,
+    narrow(dev)->sequence_pool_bwd(dev, buf(dx), true, buf(NULL), true, buf(dy), buf(x), p, 1, 2,
                                     2);
-    vt_avx2_table.sequence_pool_bwd(dev, buf(NULL), true, buf(dscores), false, buf(dy), buf(x), p,
+    narrow(dev)->sequence_pool_bwd(dev, buf(NULL), true, buf(dscores), false, buf(dy), buf(x), p,
                                     1, 2, 2);
     assert_true(dx[0] == 0.25f && dx[1] == 0.5f && dx[2] == 0.75f && dx[3] == 1.5f);
     /* dy . x = -1 and 8, their mean 5.75 */
@@ -465,7 +468,7 @@ static void shapes_that_do_not_fit_are_refused(void **state)
     (void)state;
     for (int i = 0; i < 10; i++) {
         vt_params *params = vt_params_new();
-        vt_graph *g = vt_graph_new(params, 2, true);
+        vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, true);
         vt_error err = {0};
         struct inputs in = {
             vt_graph_input(g, "map", VT_F32, vt_shape_of(3, (int64_t[]){2, 12, 4})),
@@ -491,7 +494,8 @@ static void agrees_with_loops_in_double(void **state)
 {
     (void)state;
     for (int i = 0; i < N_RUNS; i++) {
-        struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+        struct run r = {.dev = new_device(2), .check = true};
+    r.k = narrow(r.dev);
         RUNS[i](&r);
         assert_true(r.n_arrays > 0);
         release_arrays(&r);
@@ -503,6 +507,8 @@ static void digest(void (*function)(struct run *), const vt_kernels *k, int thre
                    uint8_t result[VT_SHA256_SIZE])
 {
     struct run r = {.dev = new_device(threads), .k = k};
+    if (on_gpu())
+        r.k = vt_dev_kernels(r.dev);
     vt_sha256 hash;
     vt_pool_shuffle(vt_dev_pool(r.dev), (uint64_t)threads * 1000003);
     function(&r);

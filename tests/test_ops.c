@@ -23,7 +23,7 @@ static vt_dev *new_dev(int threads)
 {
     vt_dev *dev = NULL;
     vt_error err = {0};
-    if (vt_dev_new(&dev, threads, &err) != VT_OK)
+    if (vt_dev_new(&dev, "cpu", threads, &err) != VT_OK)
         fail_msg("%s", err.text);
     return dev;
 }
@@ -430,10 +430,10 @@ static void has_equal_bits_at_both_widths(void **state)
     vt_dev *narrow = NULL, *wide = NULL;
     vt_error err = {0};
     setenv("VITRINE_KERNELS", "avx2", 1);
-    vt_status status = vt_dev_new(&narrow, 2, &err);
+    vt_status status = vt_dev_new(&narrow, "cpu", 2, &err);
     setenv("VITRINE_KERNELS", "avx512", 1);
     if (status == VT_OK)
-        status = vt_dev_new(&wide, 2, &err);
+        status = vt_dev_new(&wide, "cpu", 2, &err);
     unsetenv("VITRINE_KERNELS");
     if (status == VT_ERR_HELPER && narrow) {
         vt_dev_free(narrow);

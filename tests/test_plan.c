@@ -50,11 +50,11 @@ static struct built build(const struct subject *subject, int64_t guard_bytes)
     vt_diagnostics_release(&diags);
     b.params = vt_params_new();
     assert_non_null(b.params);
-    vt_status status = vt_model_init(&b.model, b.config, b.params, 1, subject->training, &err);
+    vt_status status = vt_model_init(&b.model, b.config, b.params, vt_dev_cpu_kernels(), 1, subject->training, &err);
     vt_model_release(&b.model);
     if (status == VT_OK) { /* a first graph names the parameters, and then they are laid out */
         vt_params_layout(b.params, 0, b.config->train_freeze.v, b.config->train_freeze.n);
-        status = vt_model_init(&b.model, b.config, b.params, BATCH, subject->training, &err);
+        status = vt_model_init(&b.model, b.config, b.params, vt_dev_cpu_kernels(), BATCH, subject->training, &err);
     }
     if (status == VT_OK)
         status =
@@ -327,7 +327,7 @@ static vt_dev *new_dev(void)
 {
     vt_dev *dev = NULL;
     vt_error err = {0};
-    if (vt_dev_new(&dev, 2, &err) != VT_OK)
+    if (vt_dev_new(&dev, "cpu", 2, &err) != VT_OK)
         fail_msg("%s", err.text);
     return dev;
 }

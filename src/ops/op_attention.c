@@ -47,7 +47,7 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
     n->macs = 2 * pairs * (double)channels * (double)sizes->batch;
     n->macs_padded = 2 * (double)(map->windows * map->places * map->places) * (double)channels *
                      (double)sizes->batch;
-    n->scratch_bytes = vt_attention_scratch(map, sizes);
+    n->scratch_bytes = n->k->attention_scratch(map, sizes);
     n->worker_scratch_bytes = vt_attention_worker_scratch(map, sizes);
     return VT_OK;
 }

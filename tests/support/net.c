@@ -17,7 +17,7 @@ vt_net *vt_net_new(vt_dev *dev, int64_t batch)
     net->dev = dev;
     net->params = vt_params_new();
     assert_non_null(net->params);
-    net->graph = vt_graph_new(net->params, batch, true);
+    net->graph = vt_graph_new(net->params, vt_dev_cpu_kernels(), batch, true);
     assert_non_null(net->graph);
     return net;
 }
