@@ -151,6 +151,32 @@ void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes
         dev->backend->read(dev->state, to_host, from, size_bytes);
 }
 
+bool vt_dev_records(const vt_dev *dev)
+{
+    return dev->backend->record != NULL;
+}
+
+void vt_dev_record(vt_dev *dev)
+{
+    dev->backend->record(dev->state);
+}
+
+void *vt_dev_recorded(vt_dev *dev)
+{
+    return dev->backend->recorded(dev->state);
+}
+
+void vt_dev_replay(vt_dev *dev, void *recording)
+{
+    dev->backend->replay(dev->state, recording);
+}
+
+void vt_dev_forget(vt_dev *dev, void *recording)
+{
+    if (recording != NULL)
+        dev->backend->forget(dev->state, recording);
+}
+
 const void *vt_dev_host_view(vt_dev *dev, const void *block, size_t size_bytes)
 {
     return block ? dev->backend->host_view(dev->state, block, size_bytes) : NULL;

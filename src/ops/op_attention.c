@@ -55,12 +55,12 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
 void vt_op_attention_fwd(const vt_call *c)
 {
     c->k->attention_fwd(c->dev, c->y, c->kept[LSE], c->x[QKV], c->x[TABLE].data, c->x[PAD].data,
-                        c->node->attention.map, &c->node->attention.sizes, c->step);
+                        c->map, &c->node->attention.sizes, c->step);
 }
 
 void vt_op_attention_bwd(const vt_call *c)
 {
     c->k->attention_bwd(c->dev, c->dx[QKV], c->write[QKV], c->dx[TABLE].data, c->dx[PAD].data,
                         c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data,
-                        c->node->attention.map, &c->node->attention.sizes, c->step, c->scratch);
+                        c->map, &c->node->attention.sizes, c->step, c->scratch);
 }

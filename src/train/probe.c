@@ -172,7 +172,7 @@ static void add_map(void *arg, const vt_call *call)
 {
     struct probe *p = arg;
     const vt_node *node = call->node;
-    const vt_attention_map *map = node->attention.map;
+    const vt_attention_map *map = call->map;
     const vt_attention_sizes *sizes = &node->attention.sizes;
     if (node->op != VT_OP_attention || p->failed)
         return;

@@ -205,8 +205,7 @@ static void read_probs(vt_net *net, const vt_call *call, vt_net_output *output)
     assert_non_null(probs);
     memset(probs, 0xff, bytes); /* every place is written, those that nobody sees too */
     call->k->attention_probs(call->dev, probs, call->x[0], call->kept[0], call->x[1].data,
-                             call->x[2].data, call->node->attention.map,
-                             &call->node->attention.sizes);
+                             call->x[2].data, call->map, &call->node->attention.sizes);
     vt_dev_read(net->dev, output->data, probs, bytes);
     vt_dev_release(net->dev, probs, bytes);
 }
