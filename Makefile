@@ -104,6 +104,8 @@ tests: $(test_programs) ## build the test programs without running them
 # Objects, not the library: a name that is defined twice must not link.
 $(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
 	$(link) $(filter %.o,$^) $(LIBS)
+	$(if $(filter cuda,$(backends))$(filter-out release,$(MODE)),,@echo '  note: without the CUDA \
+	backend: $(if $(NVCC),CUDA=$(CUDA),no nvcc; scripts/setup --cuda gets it or says how)')
 
 # The library: these take what they need.
 $(BUILD)/vitrine-h5: $(h5_objects) $(BUILD)/libvitrine.a
@@ -272,7 +274,7 @@ lint: ## check format, style and likely defects, without running anything
 
 .PHONY: format
 format: ## bring the C sources into the format that lint asks for
-	clang-format -i $(shell find src kernels tests -name '*.[ch]')
+	clang-format -i $(shell find src kernels tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc')
 
 ##@ House keeping
 

@@ -299,7 +299,7 @@ static void ops_count_their_multiplications(void **state)
 {
     (void)state;
     vt_params *params = vt_params_new();
-    vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, false);
+    vt_graph *g = vt_graph_new(params, test_table(), 2, false);
     vt_node *y =
         vt_conv(g, "dense", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 32, 12, 3), NULL, 2, 1, 2);
     assert_non_null(y);
@@ -310,7 +310,7 @@ static void ops_count_their_multiplications(void **state)
     vt_params_free(params);
 
     params = vt_params_new();
-    g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, false);
+    g = vt_graph_new(params, test_table(), 2, false);
     y = vt_dwconv(g, "depthwise", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 24, 1, 5), 1, 2);
     assert_non_null(y);
     assert_int_equal(y->shape.dim[1], 63);
@@ -337,7 +337,7 @@ static void ops_refuse_what_does_not_fit(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         vt_error err = {0};
         vt_params *params = vt_params_new();
-        vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 1, false);
+        vt_graph *g = vt_graph_new(params, test_table(), 1, false);
         vt_node *x = map_of(g, 1, wrong[i].places, 12);
         vt_node *w = weight_of(g, wrong[i].out, wrong[i].in, wrong[i].kernel);
         assert_null(wrong[i].groups

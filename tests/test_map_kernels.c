@@ -416,9 +416,9 @@ static void gradients_that_nobody_wants_are_left_out(void **state)
     narrow(dev)->concat_bwd(dev, buf(NULL), false, buf(b), true, buf(dy), 2, 1, 2);
     assert_true(a[0] == 11 && a[1] == 24 && b[0] == 2 && b[1] == 3 && b[2] == 5 && b[3] == 6);
     narrow(dev)->sequence_pool_bwd(dev, buf(dx), true, buf(NULL), true, buf(dy), buf(x), p, 1, 2,
-                                    2);
-    narrow(dev)->sequence_pool_bwd(dev, buf(NULL), true, buf(dscores), false, buf(dy), buf(x), p,
-                                    1, 2, 2);
+                                   2);
+    narrow(dev)->sequence_pool_bwd(dev, buf(NULL), true, buf(dscores), false, buf(dy), buf(x), p, 1,
+                                   2, 2);
     assert_true(dx[0] == 0.25f && dx[1] == 0.5f && dx[2] == 0.75f && dx[3] == 1.5f);
     /* dy . x = -1 and 8, their mean 5.75 */
     assert_true(dscores[0] == 1 - 0.25f * 6.75f && dscores[1] == 1 + 0.75f * 2.25f);
@@ -468,7 +468,7 @@ static void shapes_that_do_not_fit_are_refused(void **state)
     (void)state;
     for (int i = 0; i < 10; i++) {
         vt_params *params = vt_params_new();
-        vt_graph *g = vt_graph_new(params, vt_dev_cpu_kernels(), 2, true);
+        vt_graph *g = vt_graph_new(params, test_table(), 2, true);
         vt_error err = {0};
         struct inputs in = {
             vt_graph_input(g, "map", VT_F32, vt_shape_of(3, (int64_t[]){2, 12, 4})),
@@ -495,7 +495,7 @@ static void agrees_with_loops_in_double(void **state)
     (void)state;
     for (int i = 0; i < N_RUNS; i++) {
         struct run r = {.dev = new_device(2), .check = true};
-    r.k = narrow(r.dev);
+        r.k = narrow(r.dev);
         RUNS[i](&r);
         assert_true(r.n_arrays > 0);
         release_arrays(&r);

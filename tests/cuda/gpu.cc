@@ -4,7 +4,6 @@
 #include "lanes.h"
 #include "matmul.h"
 
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -132,7 +132,8 @@ static void prepare_fiber(int i)
     f->lane.thread = dim3(unsigned(i), 0, 0);
     f->lane.warp_lane = i % WARP;
     f->now = READY;
-    /* Six saved registers, then the address to return to; a call leaves the stack 8 bytes off 16. */
+    /* Six saved registers, then the address to return to; a call leaves the stack 8 bytes off 16.
+     */
     void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES) - 1;
     *--top = reinterpret_cast<void *>(fiber_main);
     top -= 6;

@@ -17,6 +17,6 @@ void vt_emulated_matmul(const vt_matmul *p)
                    (int)(p->b_transposed ? p->k : p->n), p->add ? 1.0f : 0.0f, p->c, (int)p->n);
     for (int64_t i = 0; i < p->m && (p->bias != NULL || (p->k == 0 && !p->add)); i++)
         for (int64_t j = 0; j < p->n; j++)
-            p->c[i * p->n + j] = (p->k > 0 || p->add ? p->c[i * p->n + j] : 0) +
-                                 (p->bias != NULL ? p->bias[j] : 0);
+            p->c[i * p->n + j] =
+                (p->k > 0 || p->add ? p->c[i * p->n + j] : 0) + (p->bias != NULL ? p->bias[j] : 0);
 }

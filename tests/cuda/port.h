@@ -62,9 +62,9 @@ static inline void vt_launch(vt_dev *d, const char *name, void (*kernel)(P...), 
 {
     auto body = [=] { kernel(static_cast<P>(args)...); };
     typedef decltype(body) body_type;
-    vt_lanes_launch(vt_dev_gpu(d), name, blocks, threads, shared,
-                    [](const void *b) { (*static_cast<const body_type *>(b))(); }, &body,
-                    sizeof body);
+    vt_lanes_launch(
+        vt_dev_gpu(d), name, blocks, threads, shared,
+        [](const void *b) { (*static_cast<const body_type *>(b))(); }, &body, sizeof body);
 }
 #define VT_LAUNCH(d, kernel, ...) vt_launch(d, #kernel, kernel, __VA_ARGS__)
 

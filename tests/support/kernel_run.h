@@ -123,7 +123,8 @@ static inline void release_arrays(struct run *r)
 /* The kernels in the narrowest form there is. */
 static inline const vt_kernels *narrow(const vt_dev *dev)
 {
-    return on_gpu() ? vt_dev_kernels(dev) : &vt_avx2_table;
+    (void)dev;
+    return test_table();
 }
 
 static const vt_step STEP = {.key = {0x12345678u, 0x9abcdef0u},

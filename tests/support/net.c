@@ -1,6 +1,7 @@
 #include "support/net.h"
 
 #include "base/mem.h"
+#include "support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@ vt_net *vt_net_new(vt_dev *dev, int64_t batch)
     net->dev = dev;
     net->params = vt_params_new();
     assert_non_null(net->params);
-    net->graph = vt_graph_new(net->params, vt_dev_cpu_kernels(), batch, true);
+    net->graph = vt_graph_new(net->params, test_table(), batch, true);
     assert_non_null(net->graph);
     return net;
 }

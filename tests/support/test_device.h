@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 extern const vt_kernels vt_avx2_table, vt_avx512_table;
+extern const vt_kernels vt_cuda_table __attribute__((weak)); /* in builds with that backend */
 
 static inline const char *test_device(void)
 {
@@ -27,6 +28,12 @@ static inline const char *test_device(void)
 static inline bool on_gpu(void)
 {
     return strcmp(test_device(), "cuda") == 0;
+}
+
+/* Its kernels; of the CPU's the narrowest. */
+static inline const vt_kernels *test_table(void)
+{
+    return on_gpu() ? &vt_cuda_table : &vt_avx2_table;
 }
 
 static inline vt_dev *new_device(int threads)

@@ -96,15 +96,21 @@ extern "C" {
 
 vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_size)
 {
-    int n = 0;
+    int n = 0, driver = 0;
     cudaDeviceProp about;
-    cudaError_t result = cudaGetDeviceCount(&n);
+    cudaError_t result = cudaDriverGetVersion(&driver);
+    if (result == cudaSuccess && driver == 0) {
+        snprintf(text, text_size, "no NVIDIA driver is installed");
+        return NULL;
+    }
+    if (result == cudaSuccess)
+        result = cudaGetDeviceCount(&n);
     if (result == cudaSuccess && n > 0)
         result = cudaGetDeviceProperties(&about, 0);
     if (result != cudaSuccess || n == 0) {
-        snprintf(text, text_size, "%s", n == 0 && result == cudaSuccess
-                                            ? "this machine has none"
-                                            : cudaGetErrorString(result));
+        snprintf(text, text_size, "%s",
+                 n == 0 && result == cudaSuccess ? "this machine has none"
+                                                 : cudaGetErrorString(result));
         return NULL;
     }
     if (about.major < 8) {
@@ -247,9 +253,11 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
     }
     const uint64_t m = (uint64_t)p->m, n = (uint64_t)p->n, k = (uint64_t)p->k;
     CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->b, CUDA_R_32F, p->b_transposed ? k : n,
-                                              p->b_transposed ? n : k, p->b_transposed ? p->k : p->n));
+                                              p->b_transposed ? n : k,
+                                              p->b_transposed ? p->k : p->n));
     CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->a, CUDA_R_32F, p->a_transposed ? m : k,
-                                              p->a_transposed ? k : m, p->a_transposed ? p->m : p->k));
+                                              p->a_transposed ? k : m,
+                                              p->a_transposed ? p->m : p->k));
     CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->c, CUDA_R_32F, n, m, p->n));
 
     /* No reduction that splits k: its parts would be added in another kernel or by atomics. */
@@ -280,8 +288,8 @@ extern "C" void vt_gpu_matmul(vt_gpu *gpu, const vt_matmul *p)
     const float one = 1, zero = 0;
     const shape *s = find_shape(gpu, p);
     if (p->bias)
-        CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(
-            s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias));
+        CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                      &p->bias, sizeof p->bias));
     CHECK_LT(gpu->cublasLtMatmul_(gpu->lt, s->desc, &one, p->b, s->b, p->a, s->a,
                                   p->add ? &one : &zero, p->c, s->c, p->c, s->c, &s->algo,
                                   gpu->workspace, WORKSPACE_BYTES, gpu->stream));

@@ -1,6 +1,6 @@
 /*
- * What a kernel is written with, for CUDA's own compiler. tests/cuda/port.h is the other one, for an
- * emulated GPU; kernels see no difference, and none may ask which it is.
+ * What a kernel is written with, for CUDA's own compiler. tests/cuda/port.h is the other one, for
+ * an emulated GPU; kernels see no difference, and none may ask which it is.
  */
 #ifndef VT_CUDA_PORT_H
 #define VT_CUDA_PORT_H
@@ -50,9 +50,9 @@ static inline void vt_launch(vt_dev *d, const char *name, void (*kernel)(P...), 
 {
     enum { WITHOUT_ASKING = 48 << 10 };
     if (shared > WITHOUT_ASKING)
-        vt_cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           (int)shared),
-                      name);
+        vt_cuda_check(
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
+            name);
     kernel<<<blocks, threads, shared, vt_cuda_stream(vt_dev_gpu(d))>>>(static_cast<P>(args)...);
     vt_cuda_check(cudaGetLastError(), name);
 }
