@@ -1,4 +1,5 @@
-/* The processor as a device: OpenBLAS beside our own kernels, and scratch memory for each thread. */
+/* The processor as a device: OpenBLAS beside our own kernels, and scratch memory for each thread.
+ */
 #include "base/mem.h"
 #include "kernels/backend.h"
 #include "kernels/blas.h"

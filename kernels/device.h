@@ -48,16 +48,16 @@ void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes
  * the block itself, else a copy. NULL: no memory, or no block. */
 const void *vt_dev_host_view(vt_dev *dev, const void *block, size_t size_bytes);
 
-/* Whether kernels can be noted and done again: between the first two calls they are noted instead of
- * run, replay runs them as often as wanted. Nothing is read, written or allocated in between. */
+/* Whether kernels can be noted and done again: between the first two calls they are noted instead
+ * of run, replay runs them as often as wanted. Nothing is read, written or allocated in between. */
 bool vt_dev_records(const vt_dev *dev);
 void vt_dev_record(vt_dev *dev);
 void *vt_dev_recorded(vt_dev *dev);
 void vt_dev_replay(vt_dev *dev, void *recording);
 void vt_dev_forget(vt_dev *dev, void *recording); /* may be NULL */
 
-/* Scratch memory of one worker, for kernels/cpu (others have none): grown between steps by vt_dev_reserve (the plan
- * calls it with what its kernels need), never inside one. */
+/* Scratch memory of one worker, for kernels/cpu (others have none): grown between steps by
+ * vt_dev_reserve (the plan calls it with what its kernels need), never inside one. */
 vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err);
 void *vt_dev_worker_scratch(vt_dev *dev, int worker);
 size_t vt_dev_reserved(const vt_dev *dev); /* bytes a worker */

@@ -95,8 +95,8 @@ vt_status vt_cmd_env(int argc, char **argv)
     vt_status status = vt_options_parse(&usage, &common, argc, argv, &arguments);
     if (status != VT_OK || common.help)
         return status;
-    status = vt_dev_new(&dev, common.device ? common.device : "cpu", (int)common.threads.value,
-                        &err);
+    status =
+        vt_dev_new(&dev, common.device ? common.device : "cpu", (int)common.threads.value, &err);
     if (status == VT_OK)
         status = describe(dev, json, &text, &err);
     if (status == VT_OK)

@@ -61,6 +61,6 @@ void vt_op_attention_fwd(const vt_call *c)
 void vt_op_attention_bwd(const vt_call *c)
 {
     c->k->attention_bwd(c->dev, c->dx[QKV], c->write[QKV], c->dx[TABLE].data, c->dx[PAD].data,
-                        c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data,
-                        c->map, &c->node->attention.sizes, c->step, c->scratch);
+                        c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data, c->map,
+                        &c->node->attention.sizes, c->step, c->scratch);
 }

@@ -48,7 +48,8 @@ static vt_status create_params(vt_engine *engine, const vt_config *config, vt_er
     engine->params = vt_params_new();
     if (!engine->params)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the parameters");
-    vt_status status = vt_model_init(&model, config, engine->params, kernels_of(engine), 1, true, err);
+    vt_status status =
+        vt_model_init(&model, config, engine->params, kernels_of(engine), 1, true, err);
     vt_model_release(&model);
     if (status != VT_OK)
         return status;
@@ -65,9 +66,8 @@ vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *e
     vt_status status = create_params(engine, config, err);
     for (int i = 0; i < engine->n_slots && status == VT_OK; i++) {
         vt_slot *slot = &engine->slot[i];
-        status =
-            vt_model_init(&slot->model, config, engine->params, kernels_of(engine), slot->batch,
-                          slot->training, err);
+        status = vt_model_init(&slot->model, config, engine->params, kernels_of(engine),
+                               slot->batch, slot->training, err);
         if (status == VT_OK)
             status = vt_plan_new(&slot->plan, slot->model.graph, slot->model.loss,
                                  slot->model.logits, 0, err);
