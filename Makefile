@@ -24,7 +24,8 @@ CFLAGS = $(OPTIMISE_$(MODE)) -std=c11 -D_GNU_SOURCE -march=x86-64-v3 -ffp-contra
          -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
          -Wmissing-prototypes -Werror $(EXTRA_CFLAGS)
 CPPFLAGS = -I. -Isrc -MMD -MP
-LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed $(EXTRA_LDFLAGS)
+# A bundle (scripts/dist) has the libraries beside the program.
+LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/../lib' $(EXTRA_LDFLAGS)
 
 PACKAGES := yaml-0.1 jansson libcrypto zlib libpng libjpeg
 H5_PACKAGES := hdf5-serial
@@ -277,6 +278,10 @@ format: ## bring the C sources into the format that lint asks for
 	clang-format -i $(shell find src kernels tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc')
 
 ##@ House keeping
+
+.PHONY: dist
+dist: all ## pack the program with the libraries it needs: [ARGS=--gpu-only]
+	@scripts/dist $(ARGS)
 
 # The program writes these itself, from the tables that its --help prints.
 share := $(DESTDIR)$(PREFIX)/share

@@ -69,8 +69,9 @@ cudaStream_t vt_cuda_stream(vt_gpu *gpu)
 
 static bool open_lt(vt_gpu *gpu, char *text, size_t text_size)
 {
-    const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
-                                 "/usr/local/cuda/lib64/libcublasLt.so.13"};
+    const char *named = getenv("VITRINE_CUBLASLT");
+    const char *const names[] = {named ? named : "libcublasLt.so.13", "libcublasLt.so.13",
+                                 "libcublasLt.so.12", "/usr/local/cuda/lib64/libcublasLt.so.13"};
     for (size_t i = 0; i < sizeof names / sizeof *names && !gpu->lt_library; i++)
         gpu->lt_library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     if (!gpu->lt_library) {
