@@ -61,10 +61,11 @@ static void layernorm_gradients(double *dx, double *dw, double *db, const float 
 
 static void run_layernorm_of(struct run *r, int64_t rows, int64_t cols)
 {
-    int64_t n = rows * cols, chunks = vt_row_chunks(rows);
+    int64_t n = rows * cols;
     float eps = 1e-5f, *x = input(r, n), *w = input(r, cols), *b = input(r, cols);
     float *y = output(r, n), *mean = output(r, rows), *rstd = output(r, rows), *dy = input(r, n);
-    float *old_dx, *old_dw, *old_db, *scratch = new_array(r, 2 * chunks * cols, false);
+    float *old_dx, *old_dw, *old_db, *scratch;
+    scratch = new_array(r, (int64_t)(r->k->layernorm_scratch(rows, cols) / sizeof *scratch), false);
     float *dx = output(r, n), *added = sum_output(r, n, &old_dx), *frozen = output(r, n);
     float *dw = sum_output(r, cols, &old_dw), *db = sum_output(r, cols, &old_db);
     float *again = output(r, n);
