@@ -384,6 +384,7 @@ static void run_cross_entropy(struct run *r)
         run_cross_entropy_of(r, 7, classes[i], 0.1f, false);
         run_cross_entropy_of(r, 35, classes[i], 0.1f, true);
     }
+    run_cross_entropy_of(r, 300, 3, 0, true); /* more than a block of a GPU has threads */
 }
 
 enum { STEPS = 10 };
@@ -465,8 +466,8 @@ static void run_adam(struct run *r)
 
 static void run_sum_squares(struct run *r)
 {
-    const int64_t sizes[] = {0, 1, 17, 48, 16384, 5 * 16384 + 7};
-    for (int i = 0; i < 6; i++) {
+    const int64_t sizes[] = {0, 1, 17, 48, 16384, 16384 + 1000, 5 * 16384 + 7};
+    for (int i = 0; i < 7; i++) {
         int64_t n = sizes[i];
         float *g = input(r, n), *sum = output(r, 2);
         double got, want = 0, *scratch = vt_calloc(8, sizeof *scratch);
