@@ -34,6 +34,11 @@ int64_t vt_row_chunks(int64_t rows)
     return chunks < 1 ? 1 : chunks > 16 ? 16 : chunks;
 }
 
+size_t vt_layernorm_scratch(int64_t rows, int64_t cols)
+{
+    return (size_t)(2 * vt_row_chunks(rows) * cols) * sizeof(float);
+}
+
 /* Two sums a column in double from each chunk, and four coefficients a column. */
 size_t vt_batchnorm_scratch(int64_t rows, int64_t cols)
 {

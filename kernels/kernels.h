@@ -78,12 +78,13 @@ typedef void vt_linear_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_b
 typedef void vt_layernorm_fwd_fn(vt_dev *d, vt_buf y, float *mean, float *rstd, vt_buf x,
                                  const float *w, const float *b, int64_t rows, int64_t cols,
                                  float eps);
-/* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: 2 * vt_row_chunks(rows) * cols floats.
+/* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: layernorm_scratch(rows, cols) bytes.
  * dw and db may be NULL (frozen). y: the forward pass's value again, not made if data is NULL. */
 typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
                                  vt_buf dy, vt_buf x, const float *w, const float *b,
                                  const float *mean, const float *rstd, int64_t rows, int64_t cols,
                                  float *scratch);
+typedef size_t vt_layernorm_scratch_fn(int64_t rows, int64_t cols);
 
 /* ---- activations, element by element */
 typedef enum vt_activation_kind {
@@ -395,6 +396,7 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
 /* How much scratch memory the kernels above take. */
 #define VT_SCRATCH_LIST(X)                                                                         \
     X(linear_scratch)                                                                              \
+    X(layernorm_scratch)                                                                           \
     X(attention_scratch)                                                                           \
     X(conv_scratch)                                                                                \
     X(dwconv_scratch)                                                                              \

@@ -61,10 +61,11 @@ static void layernorm_gradients(double *dx, double *dw, double *db, const float 
 
 static void run_layernorm_of(struct run *r, int64_t rows, int64_t cols)
 {
-    int64_t n = rows * cols, chunks = vt_row_chunks(rows);
+    int64_t n = rows * cols;
     float eps = 1e-5f, *x = input(r, n), *w = input(r, cols), *b = input(r, cols);
     float *y = output(r, n), *mean = output(r, rows), *rstd = output(r, rows), *dy = input(r, n);
-    float *old_dx, *old_dw, *old_db, *scratch = new_array(r, 2 * chunks * cols, false);
+    float *old_dx, *old_dw, *old_db, *scratch;
+    scratch = new_array(r, (int64_t)(r->k->layernorm_scratch(rows, cols) / sizeof *scratch), false);
     float *dx = output(r, n), *added = sum_output(r, n, &old_dx), *frozen = output(r, n);
     float *dw = sum_output(r, cols, &old_dw), *db = sum_output(r, cols, &old_db);
     float *again = output(r, n);
@@ -105,6 +106,8 @@ static void run_layernorm(struct run *r)
         run_layernorm_of(r, 105, COLS[i]); /* 4 chunks of 27, the last of 24 */
     }
     run_layernorm_of(r, 529, 48); /* 16 chunks of 34, the last of 19 */
+    run_layernorm_of(r, 21, 390);
+    run_layernorm_of(r, 21, 1100); /* longer than a GPU's warp keeps in registers */
 }
 
 static void run_activation(struct run *r)
@@ -381,6 +384,7 @@ static void run_cross_entropy(struct run *r)
         run_cross_entropy_of(r, 7, classes[i], 0.1f, false);
         run_cross_entropy_of(r, 35, classes[i], 0.1f, true);
     }
+    run_cross_entropy_of(r, 300, 3, 0, true); /* more than a block of a GPU has threads */
 }
 
 enum { STEPS = 10 };
@@ -462,8 +466,8 @@ static void run_adam(struct run *r)
 
 static void run_sum_squares(struct run *r)
 {
-    const int64_t sizes[] = {0, 1, 17, 48, 16384, 5 * 16384 + 7};
-    for (int i = 0; i < 6; i++) {
+    const int64_t sizes[] = {0, 1, 17, 48, 16384, 16384 + 1000, 5 * 16384 + 7};
+    for (int i = 0; i < 7; i++) {
         int64_t n = sizes[i];
         float *g = input(r, n), *sum = output(r, 2);
         double got, want = 0, *scratch = vt_calloc(8, sizeof *scratch);

@@ -171,6 +171,7 @@ static void run_norm(struct run *r)
 {
     run_norm_of(r, 1, 17, 0, false);
     run_norm_of(r, 2, 3, 5, true);
+    run_norm_of(r, 500, 10, 2, true);
     run_norm_of(r, 20, 1040, -3, true); /* more columns than a piece of their work */
     run_norm_of(r, 30001, 20, 1000, true);
     run_norm_of(r, 3001, 20, 0, false);
