@@ -76,7 +76,7 @@ void VT_CUDA(resize_fwd)(vt_dev *d, vt_buf y, vt_buf x, const vt_resize_sizes *s
               find_side(sizes->W, sizes->Wo, sizes->kind));
 }
 
-struct range {
+struct users {
     int64_t first, last;
 };
 
@@ -88,15 +88,15 @@ VT_DEVICE int64_t divide_up(int64_t n, vt_divisor by)
 
 /* The values, of m, in which place `p` of n has a share: those that lie in (p - 1, p + 1), and all
  * beyond the ends. */
-VT_DEVICE range users_of(int64_t p, const side &s)
+VT_DEVICE users users_of(int64_t p, const side &s)
 {
     if (s.nearest)
         return {divide_up(p * s.m, s.to_new), divide_up((p + 1) * s.m, s.to_new)};
     const int64_t low = (2 * p - 1) * s.m - s.n;
-    range users = {low < 0 ? 0 : vt_divide(low, s.to_new) + 1, s.m};
+    users found = {low < 0 ? 0 : vt_divide(low, s.to_new) + 1, s.m};
     if (p < s.n - 1)
-        users.last = divide_up((2 * p + 3) * s.m - s.n, s.to_new);
-    return {users.first, users.last < s.m ? users.last : s.m};
+        found.last = divide_up((2 * p + 3) * s.m - s.n, s.to_new);
+    return {found.first, found.last < s.m ? found.last : s.m};
 }
 
 VT_DEVICE float share_of(int place, tap t)
@@ -112,7 +112,7 @@ VT_KERNEL gather(float *dx, bool write, const float *dy, vt_map map, side high, 
     if (i >= map.n)
         return;
     const vt_place to = vt_place_of(i, map);
-    const range rows = users_of(to.row, high), cols = users_of(to.col, wide);
+    const users rows = users_of(to.row, high), cols = users_of(to.col, wide);
     vt_pack<float, V> sum = {};
     for (int64_t row = rows.first; row < rows.last; row++) {
         const float down = share_of(to.row, tap_of(row, high));
