@@ -12,6 +12,8 @@
 #define VT_KERNEL static __global__ void
 #define VT_DEVICE static __device__ __forceinline__
 #define VT_CONSTANT static __device__ const
+/* Before a loop whose arrays lie in registers. */
+#define VT_UNROLL _Pragma("unroll")
 
 VT_DEVICE void vt_sync()
 {
