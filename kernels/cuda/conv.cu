@@ -60,7 +60,6 @@ template <int TM, int TN>
 VT_DEVICE void multiply_tiles(float (&sum)[TM][TN], const float *a, int a_line, int a_apart,
                               const float *b, int b_line, int b_apart)
 {
-    VT_UNROLL
     for (int k = 0; k < DEPTH; k++) {
         float x[TM], y[TN];
         for (int i = 0; i < TM; i += 4)
@@ -106,8 +105,9 @@ template <int BM, int BN, int TM, int TN, int COUNT> struct place_tiles {
 };
 
 template <int BM, int BN, int TM, int TN, int COUNT>
-VT_KERNEL multiply_places(float *to, bool write, const float *from, const float *packed,
-                          const float *bias, vt_conv_pass p, int64_t line, int64_t across)
+VT_KERNEL VT_RESIDENT(BM / TM * (BN / TN), BM *BN > 1 << 13 ? 2 : 3)
+    multiply_places(float *to, bool write, const float *from, const float *packed,
+                    const float *bias, vt_conv_pass p, int64_t line, int64_t across)
 {
     typedef place_tiles<BM, BN, TM, TN, COUNT> tiles;
     typename tiles::shared *room = vt_shared<typename tiles::shared>();
