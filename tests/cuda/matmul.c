@@ -3,7 +3,7 @@
 
 #include "kernels/blas.h"
 
-void vt_emulated_matmul(const vt_matmul *p)
+static void multiply(const vt_matmul *p)
 {
     static vt_blas blas; /* stays open: the emulated GPU lives as long as its test */
     if (blas.sgemm == NULL) {
@@ -19,4 +19,15 @@ void vt_emulated_matmul(const vt_matmul *p)
         for (int64_t j = 0; j < p->n; j++)
             p->c[i * p->n + j] =
                 (p->k > 0 || p->add ? p->c[i * p->n + j] : 0) + (p->bias != NULL ? p->bias[j] : 0);
+}
+
+void vt_emulated_matmul(const vt_matmul *p)
+{
+    vt_matmul one = *p;
+    for (int64_t i = 0; i < (p->batch > 1 ? p->batch : 1); i++) {
+        one.a = p->a + i * p->m * p->k;
+        one.b = p->b + i * p->k * p->n;
+        one.c = p->c + i * p->m * p->n;
+        multiply(&one);
+    }
 }

@@ -14,6 +14,8 @@
 #define VT_KERNEL static void
 #define VT_DEVICE static inline
 #define VT_CONSTANT static const
+#define VT_UNROLL
+#define VT_RESIDENT(threads, blocks)
 
 #define threadIdx (vt_lane_now->thread)
 #define blockIdx (vt_grid_now.block)

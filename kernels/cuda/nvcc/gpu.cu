@@ -17,16 +17,19 @@
     X(cublasLtMatmulDescSetAttribute)                                                              \
     X(cublasLtMatrixLayoutCreate)                                                                  \
     X(cublasLtMatrixLayoutDestroy)                                                                 \
+    X(cublasLtMatrixLayoutSetAttribute)                                                            \
     X(cublasLtMatmulPreferenceCreate)                                                              \
     X(cublasLtMatmulPreferenceDestroy)                                                             \
     X(cublasLtMatmulPreferenceSetAttribute)                                                        \
-    X(cublasLtMatmulAlgoGetHeuristic)
+    X(cublasLtMatmulAlgoGetHeuristic)                                                              \
+    X(cublasLtMatmulAlgoConfigGetAttribute)
 
 enum { WORKSPACE_BYTES = 32 << 20, MOST_SHAPES = 512 };
 
 /* A product's description and the algorithm that was chosen for it, once. */
 typedef struct shape {
-    vt_matmul key; /* addresses NULL; bias: not NULL if there is one */
+    vt_matmul key;      /* of the addresses only whether there is a bias */
+    uint32_t alignment; /* that all addresses have */
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algo;
@@ -220,10 +223,74 @@ void vt_gpu_forget(vt_gpu *gpu, void *recording)
 }
 }
 
-static bool same_shape(const vt_matmul *x, const vt_matmul *y)
+/* What an algorithm may count on: where blocks lie is the plan's affair and as fixed as shapes. */
+static uint32_t find_alignment(const vt_matmul *p)
 {
-    return x->m == y->m && x->n == y->n && x->k == y->k && x->a_transposed == y->a_transposed &&
-           x->b_transposed == y->b_transposed && x->add == y->add && !x->bias == !y->bias;
+    const uintptr_t all = (uintptr_t)p->a | (uintptr_t)p->b | (uintptr_t)p->c | (uintptr_t)p->bias;
+    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : 4;
+}
+
+static bool is_shape_of(const shape *s, const vt_matmul *y)
+{
+    const vt_matmul *x = &s->key;
+    return x->m == y->m && x->n == y->n && x->k == y->k && x->batch == y->batch &&
+           x->a_transposed == y->a_transposed && x->b_transposed == y->b_transposed &&
+           x->add == y->add && !x->bias == !y->bias && s->alignment == find_alignment(y);
+}
+
+static cublasLtMatrixLayout_t describe_matrix(vt_gpu *gpu, int64_t rows, int64_t cols,
+                                              int64_t batch)
+{
+    cublasLtMatrixLayout_t layout;
+    const int32_t count = batch > 1 ? (int32_t)batch : 1;
+    const int64_t stride = rows * cols;
+    /* Row-major: its transpose, counted by columns. */
+    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&layout, CUDA_R_32F, (uint64_t)cols, (uint64_t)rows,
+                                              cols));
+    CHECK_LT(gpu->cublasLtMatrixLayoutSetAttribute_(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                                                    &count, sizeof count));
+    CHECK_LT(gpu->cublasLtMatrixLayoutSetAttribute_(
+        layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
+    return layout;
+}
+
+static void choose_algorithm(vt_gpu *gpu, shape *s)
+{
+    const vt_matmul *p = &s->key;
+    /* No reduction that splits k: its parts would be added in another kernel or by atomics. */
+    const uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const uint64_t workspace = WORKSPACE_BYTES;
+    const cublasLtMatmulPreferenceAttributes_t alignments[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    cublasLtMatmulPreference_t wishes;
+    cublasLtMatmulHeuristicResult_t found = {};
+    int32_t splits = 1;
+    size_t written;
+    int n_found = 0;
+    CHECK_LT(gpu->cublasLtMatmulPreferenceCreate_(&wishes));
+    CHECK_LT(gpu->cublasLtMatmulPreferenceSetAttribute_(
+        wishes, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none, sizeof none));
+    CHECK_LT(gpu->cublasLtMatmulPreferenceSetAttribute_(
+        wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+    for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++)
+        CHECK_LT(gpu->cublasLtMatmulPreferenceSetAttribute_(wishes, alignments[i], &s->alignment,
+                                                            sizeof s->alignment));
+    const cublasStatus_t status = gpu->cublasLtMatmulAlgoGetHeuristic_(
+        gpu->lt, s->desc, s->b, s->a, s->c, s->c, wishes, 1, &found, &n_found);
+    CHECK_LT(gpu->cublasLtMatmulPreferenceDestroy_(wishes));
+    if (status != CUBLAS_STATUS_SUCCESS || n_found == 0 || found.state != CUBLAS_STATUS_SUCCESS) {
+        fprintf(stderr, "vitrine: cuBLASLt has no product of %lld x %lld x %lld: status %d\n",
+                (long long)p->m, (long long)p->n, (long long)p->k, (int)status);
+        exit(70);
+    }
+    CHECK_LT(gpu->cublasLtMatmulAlgoConfigGetAttribute_(
+        &found.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &splits, sizeof splits, &written));
+    if (splits > 1) {
+        fprintf(stderr, "vitrine: cuBLASLt splits the sums of a product in %d\n", (int)splits);
+        exit(70);
+    }
+    s->algo = found.algo;
 }
 
 /* cuBLASLt counts columns first: our row-major c is its c^T = op(b)^T op(a)^T, so a and b change
@@ -231,7 +298,7 @@ static bool same_shape(const vt_matmul *x, const vt_matmul *y)
 static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
 {
     for (int i = 0; i < gpu->n_shapes; i++)
-        if (same_shape(&gpu->shapes[i].key, p))
+        if (is_shape_of(&gpu->shapes[i], p))
             return &gpu->shapes[i];
     if (gpu->n_shapes == MOST_SHAPES) {
         fprintf(stderr, "vitrine: more than %d shapes of products\n", MOST_SHAPES);
@@ -240,6 +307,7 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
     shape *s = &gpu->shapes[gpu->n_shapes++];
     *s = shape();
     s->key = *p;
+    s->alignment = find_alignment(p);
     const cublasOperation_t op_a = p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     CHECK_LT(gpu->cublasLtMatmulDescCreate_(&s->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -249,44 +317,30 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
                                                   sizeof op_a));
     if (p->bias) {
         const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        /* The choice below reads the alignment of the bias from an address: the same for all that
+         * share the shape. */
+        const uintptr_t aligned = s->alignment;
         CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                                       &epilogue, sizeof epilogue));
+        CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                      &aligned, sizeof aligned));
     }
-    const uint64_t m = (uint64_t)p->m, n = (uint64_t)p->n, k = (uint64_t)p->k;
-    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->b, CUDA_R_32F, p->b_transposed ? k : n,
-                                              p->b_transposed ? n : k,
-                                              p->b_transposed ? p->k : p->n));
-    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->a, CUDA_R_32F, p->a_transposed ? m : k,
-                                              p->a_transposed ? k : m,
-                                              p->a_transposed ? p->m : p->k));
-    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&s->c, CUDA_R_32F, n, m, p->n));
-
-    /* No reduction that splits k: its parts would be added in another kernel or by atomics. */
-    const uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE;
-    const size_t workspace = WORKSPACE_BYTES;
-    cublasLtMatmulPreference_t wishes;
-    cublasLtMatmulHeuristicResult_t found;
-    int n_found = 0;
-    CHECK_LT(gpu->cublasLtMatmulPreferenceCreate_(&wishes));
-    CHECK_LT(gpu->cublasLtMatmulPreferenceSetAttribute_(
-        wishes, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none, sizeof none));
-    CHECK_LT(gpu->cublasLtMatmulPreferenceSetAttribute_(
-        wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
-    CHECK_LT(gpu->cublasLtMatmulAlgoGetHeuristic_(gpu->lt, s->desc, s->b, s->a, s->c, s->c, wishes,
-                                                  1, &found, &n_found));
-    CHECK_LT(gpu->cublasLtMatmulPreferenceDestroy_(wishes));
-    if (n_found == 0) {
-        fprintf(stderr, "vitrine: cuBLASLt has no product of %lld x %lld x %lld\n", (long long)p->m,
-                (long long)p->n, (long long)p->k);
-        exit(70);
-    }
-    s->algo = found.algo;
+    s->a = describe_matrix(gpu, p->a_transposed ? p->k : p->m, p->a_transposed ? p->m : p->k,
+                           p->batch);
+    s->b = describe_matrix(gpu, p->b_transposed ? p->n : p->k, p->b_transposed ? p->k : p->n,
+                           p->batch);
+    s->c = describe_matrix(gpu, p->m, p->n, p->batch);
+    choose_algorithm(gpu, s);
     return s;
 }
 
 extern "C" void vt_gpu_matmul(vt_gpu *gpu, const vt_matmul *p)
 {
     const float one = 1, zero = 0;
+    if (p->m == 0 || p->n == 0 || p->k == 0) {
+        fprintf(stderr, "vitrine: a product without rows, columns or terms\n");
+        exit(70);
+    }
     const shape *s = find_shape(gpu, p);
     if (p->bias)
         CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,

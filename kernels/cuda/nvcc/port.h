@@ -12,6 +12,10 @@
 #define VT_KERNEL static __global__ void
 #define VT_DEVICE static __device__ __forceinline__
 #define VT_CONSTANT static __device__ const
+/* Before a loop whose arrays lie in registers. */
+#define VT_UNROLL _Pragma("unroll")
+/* After VT_KERNEL: as many registers as let that many blocks run on a multiprocessor at once. */
+#define VT_RESIDENT(threads, blocks) __launch_bounds__(threads, blocks)
 
 VT_DEVICE void vt_sync()
 {
