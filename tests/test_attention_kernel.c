@@ -50,6 +50,11 @@ static const struct shape shapes[] = {
     {"padding that is not seen", 2, 2, 24, 2, 25, 3, 7, false, true, false, 0},
     {"shifted windows with padding", 19, 5, 5, 2, 20, 4, 6, true, true, true, 0},
     {"padding without a table", 2, 2, 16, 2, 31, 2, 15, true, false, true, 0},
+    {"wide heads", 2, 2, 101, 1, 41, 1, 0, false, false, false, 0},
+    {"wide heads, many keys, a table and padding", 1, 1, 68, 1, 270, 2, 9, true, true, true,
+     0.125f},
+    {"many images", 130, 4, 3, 1, 66, 1, 0, false, false, false, 0},
+    {"many windows", 17, 8, 3, 8, 9, 4, 2, true, true, true, 0},
     {"dropout", 3, 2, 16, 1, 33, 1, 0, false, false, false, 0.25f},
     {"dropout with a table and padding", 2, 3, 24, 3, 49, 3, 17, true, true, true, 0.5f},
 };
@@ -284,7 +289,7 @@ static void refer_query(const struct problem *p, struct reference *r, int64_t im
     }
     for (int64_t j = 0; j < keys; j++)
         sum += exp(weight[j] - largest);
-    add(r->lse, lse_at, largest + log(sum), 1 + score_size);
+    add(r->lse, lse_at, largest + log(sum), 1 + log(sum) + score_size);
     for (int64_t j = 0; j < keys; j++) {
         const struct row v = part_of(p, r, image, head, g, j, 2);
         const int64_t to =
@@ -537,7 +542,7 @@ static void bits_do_not_depend_on_the_machine(void **state)
                 snprintf(what, sizeof what, "%d threads, chunk order %d", threads[t], (int)seed);
                 assert_same_bits(&p, dev, narrow, hex[i], what);
             }
-            if (on_gpu()) {
+            if (on_gpu() && t > 0) {
                 snprintf(what, sizeof what, "order %d of the GPU's threads", threads[t]);
                 assert_same_bits(&p, dev, narrow, hex[i], what);
             }

@@ -85,7 +85,7 @@ VT_DEVICE unit find_unit(const attention &a)
     return u;
 }
 
-VT_DEVICE int64_t place_of(const unit &u, int key)
+VT_DEVICE int32_t place_of(const unit &u, int key)
 {
     const int n = u.group.n_tokens;
     return key < n ? u.place[key] : u.pad_place[key - n];
@@ -96,17 +96,6 @@ VT_DEVICE float bias_of(const attention &a, const unit &u, int64_t query, int64_
     if (!a.table)
         return 0;
     return a.table[a.map.bias_row[query * a.map.places + key] * a.sizes.heads + u.head];
-}
-
-VT_DEVICE float factor_of(const attention &a, const unit &u, int64_t image, int64_t query,
-                          int64_t key)
-{
-    if (a.threshold == 0)
-        return a.kept;
-    const int64_t places = a.map.places;
-    const int64_t element =
-        ((u.group.window * a.sizes.heads + u.head) * places + query) * places + key;
-    return vt_draw_word(a.step, a.sizes.stream, image, element) >= a.threshold ? a.kept : 0.0f;
 }
 
 /* Rows of a group in memory: its tokens', and behind them the padded places' common row. */
@@ -217,6 +206,7 @@ VT_DEVICE void add_dots(float scores[R][K], const attention &a, const float *row
     const float *column[K];
     for (int j = 0; j < K; j++)
         column[j] = columns + row_in(t, lane + VT_WARP * j) * stride;
+    VT_KEEP_LOOP
     for (int c = 0; c < width; c += 4) {
         float4 right[K];
         for (int j = 0; j < K; j++)
@@ -249,11 +239,19 @@ VT_DEVICE void add_product(float out[R][L], const float scores[R][K], const atte
         for (int r = 0; r < R; r++)
             m.stage[r * VT_WARP + lane] = scores[r][j];
         vt_warp_sync();
+        VT_KEEP_LOOP
         for (int i = 0; i < n; i += 4) {
             float value[4][L];
-            for (int e = 0; e < 4; e++)
-                for (int l = 0; l < L; l++)
-                    value[e][l] = from[row_in(t, VT_WARP * j + i + e) * stride + l];
+            for (int e = 0; e < 4; e++) {
+                const float *at = from + row_in(t, VT_WARP * j + i + e) * stride;
+                if (L == 2) {
+                    const float2 two = *reinterpret_cast<const float2 *>(at);
+                    value[e][0] = two.x;
+                    value[e][L - 1] = two.y;
+                } else {
+                    value[e][0] = *at;
+                }
+            }
             for (int r = 0; r < R; r++) {
                 const float4 p = *reinterpret_cast<const float4 *>(m.stage + r * VT_WARP + i);
                 for (int l = 0; l < L; l++) {
@@ -299,6 +297,30 @@ template <int R> VT_DEVICE rows find_rows(const attention &a, const unit &u, int
     if (first >= n)
         return {0, 0};
     return {(int)first, n - first < R ? (int)(n - first) : (int)R};
+}
+
+/* Bit r * K + j: whether dropout keeps the weight of row r and this lane's column j. Rows are
+ * queries, or keys if `turned`. A loop that stays one: the generator is long. */
+template <int K, int R>
+VT_DEVICE uint32_t draw_kept(const attention &a, const unit &u, int64_t image, const rows &mine,
+                             const tile<K> &t, bool turned)
+{
+    const int lane = (int)threadIdx.x % VT_WARP;
+    const int64_t places = a.map.places;
+    const int64_t square = (u.group.window * a.sizes.heads + u.head) * places * places;
+    uint32_t kept = 0;
+    VT_KEEP_LOOP
+    for (int i = 0; i < mine.n * K; i++) {
+        const int row = mine.first + i / K, column = t.first + lane + VT_WARP * (i % K);
+        if (column >= t.n)
+            continue;
+        const int64_t query = u.place[turned ? column : row];
+        const int64_t key = place_of(u, turned ? row : column);
+        const uint32_t word =
+            vt_draw_word(a.step, a.sizes.stream, image, square + query * places + key);
+        kept |= (uint32_t)(word >= a.threshold) << i;
+    }
+    return kept;
 }
 
 /*
@@ -354,12 +376,12 @@ VT_DEVICE void finish_scores(float scores[R][K], const attention &a, const unit 
                              const rows &mine, const tile<K> &t)
 {
     const int lane = (int)threadIdx.x % VT_WARP;
-    int64_t query[R];
+    int32_t query[R];
     for (int r = 0; r < R; r++)
         query[r] = u.place[mine.first + (r < mine.n ? r : 0)];
     for (int j = 0; j < K; j++) {
         const int key = t.first + lane + VT_WARP * j;
-        const int64_t place = key < t.n ? place_of(u, key) : 0;
+        const int32_t place = key < t.n ? place_of(u, key) : 0;
         for (int r = 0; r < R; r++)
             scores[r][j] = key < t.n
                                ? fmaf(scores[r][j], a.sizes.scale, bias_of(a, u, query[r], place))
@@ -415,15 +437,12 @@ template <int L, int K, int R> VT_KERNEL attend(attention a)
                 for (int l = 0; l < L; l++)
                     out[r][l] *= shrunk;
             }
-            if (a.sizes.drop > 0)
-                for (int j = 0; j < K; j++) {
-                    const int key = t.first + lane + VT_WARP * j;
-                    if (key < keys)
-                        for (int r = 0; r < R; r++)
-                            if (r < mine.n)
-                                scores[r][j] *= factor_of(a, u, image, u.place[mine.first + r],
-                                                          place_of(u, key));
-                }
+            if (a.sizes.drop > 0) {
+                const uint32_t kept = draw_kept<K, R>(a, u, image, mine, t, false);
+                for (int r = 0; r < R; r++)
+                    for (int j = 0; j < K; j++)
+                        scores[r][j] *= kept >> (r * K + j) & 1 ? a.kept : 0.0f;
+            }
             add_product<L, K, R>(out, scores, a, m, m.columns2, t);
         }
         for (int r = 0; r < R; r++)
@@ -524,6 +543,9 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                     if (mine.n <= 0)
                         continue;
                     finish_scores<K, R>(scores, a, u, mine, t);
+                    uint32_t kept = 0;
+                    if (a.sizes.drop > 0)
+                        kept = draw_kept<K, R>(a, u, image, mine, t, false);
                     for (int r = 0; r < R; r++) {
                         const int row = mine.first + (r < mine.n ? r : 0);
                         const float lse = a.saved_lse[at + u.token[row]];
@@ -533,8 +555,7 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                             if (key >= keys)
                                 dweights[r][j] = 0;
                             else if (a.sizes.drop > 0)
-                                dweights[r][j] *=
-                                    factor_of(a, u, image, u.place[row], place_of(u, key));
+                                dweights[r][j] *= kept >> (r * K + j) & 1 ? a.kept : 0.0f;
                             if (one_tile || !last)
                                 mean[r] = fmaf(scores[r][j], dweights[r][j], mean[r]);
                         }
@@ -617,7 +638,10 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
                                               true);
                 if (mine.n <= 0)
                     continue;
-                int64_t place[R];
+                uint32_t kept = 0;
+                if (a.sizes.drop > 0)
+                    kept = draw_kept<K, R>(a, u, image, mine, t, true);
+                int32_t place[R];
                 for (int r = 0; r < R; r++)
                     place[r] = place_of(u, mine.first + (r < mine.n ? r : 0));
                 for (int j = 0; j < K; j++) {
@@ -629,8 +653,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
                         const float weight =
                             query < n ? expf(fmaf(scores[r][j], a.sizes.scale, bias) - lse) : 0.0f;
                         float factor = 1;
-                        if (a.sizes.drop > 0 && query < n)
-                            factor = factor_of(a, u, image, u.place[row], place[r]);
+                        if (a.sizes.drop > 0)
+                            factor = kept >> (r * K + j) & 1 ? a.kept : 0.0f;
                         scores[r][j] = weight * factor;
                         dweights[r][j] =
                             query < n ? weight * fmaf(dweights[r][j], factor, -mean) : 0.0f;
@@ -741,7 +765,7 @@ static plan cut_work(const vt_attention_map *map, const vt_attention_sizes *size
     const int64_t at_least = vt_ceil_div(columns, VT_WARP * MAX_COLUMNS);
     p.columns = (int)vt_ceil_div(columns, VT_WARP * at_least);
     if (p.columns > 4)
-        p.columns = p.columns <= 6 ? 6 : 8;
+        p.columns = 8;
     p.tiles = (int)vt_ceil_div(columns, VT_WARP * p.columns);
     p.column_rows = (int)(kept_columns < VT_WARP * p.columns ? kept_columns : VT_WARP * p.columns);
 
@@ -846,9 +870,6 @@ template <int L> static void launch_by_columns(vt_dev *d, const attention &a, ke
         break;
     case 4:
         launch<L, 4>(d, a, which);
-        break;
-    case 6:
-        launch<L, 6>(d, a, which);
         break;
     default:
         launch<L, 8>(d, a, which);

@@ -14,6 +14,7 @@
 #define VT_KERNEL static void
 #define VT_DEVICE static inline
 #define VT_CONSTANT static const
+#define VT_KEEP_LOOP
 
 #define threadIdx (vt_lane_now->thread)
 #define blockIdx (vt_grid_now.block)

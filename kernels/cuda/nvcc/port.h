@@ -12,6 +12,8 @@
 #define VT_KERNEL static __global__ void
 #define VT_DEVICE static __device__ __forceinline__
 #define VT_CONSTANT static __device__ const
+/* Before a loop that is not to be unrolled: for the registers' sake. */
+#define VT_KEEP_LOOP _Pragma("unroll 1")
 
 VT_DEVICE void vt_sync()
 {
