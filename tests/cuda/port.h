@@ -16,6 +16,7 @@
 #define VT_CONSTANT static const
 #define VT_UNROLL
 #define VT_RESIDENT(threads, blocks)
+#define VT_KEEP_LOOP
 
 #define threadIdx (vt_lane_now->thread)
 #define blockIdx (vt_grid_now.block)

@@ -16,6 +16,8 @@
 #define VT_UNROLL _Pragma("unroll")
 /* After VT_KERNEL: as many registers as let that many blocks run on a multiprocessor at once. */
 #define VT_RESIDENT(threads, blocks) __launch_bounds__(threads, blocks)
+/* Before a loop that is not to be unrolled: for the registers' sake. */
+#define VT_KEEP_LOOP _Pragma("unroll 1")
 
 VT_DEVICE void vt_sync()
 {
