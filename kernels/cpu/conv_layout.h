@@ -174,4 +174,13 @@ static inline int64_t vt_conv_parts(const vt_conv_pass *forward)
     return parts > 1 ? parts : 1;
 }
 
+/* The backward pass of a depthwise convolution goes through an image by bands: band i has row i of
+ * dy and rows [i * stride, (i + 1) * stride) of dx, as far as there are any. */
+static inline int64_t vt_dwconv_bands(const vt_conv_sizes *s)
+{
+    const int64_t h = vt_conv_out(s->H, s->kernel, s->stride, s->pad);
+    const int64_t n = vt_conv_count(s->H, s->stride);
+    return h > n ? h : n;
+}
+
 #endif
