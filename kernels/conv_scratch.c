@@ -32,7 +32,8 @@ size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes)
             source = larger(source, vt_conv_source(&p));
         }
     const int64_t sums = (VT_CONV_PLACES + VT_CONV_TILE) * 2 * VT_CONV_PANEL;
-    const int64_t gradients = VT_CONV_PLACES * VT_CONV_CHANNELS;
+    const int64_t gradients =
+        VT_CONV_PLACES * (VT_CONV_CHANNELS + vt_conv_gathered(&forward)) + 2 * VT_CONV_PANEL;
     return (size_t)(source + larger(sums, gradients)) * sizeof(float);
 }
 

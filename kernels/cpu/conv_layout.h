@@ -17,6 +17,7 @@ enum {
     VT_CONV_TERMS = 192,       /* most products of a sum that is held in registers */
     VT_CONV_CHANNELS = 96,     /* most output channels of a unit of the weight's gradient */
     VT_CONV_TILE = 8,          /* most places of a tile */
+    VT_CONV_GATHERED = 160,    /* most numbers of a place that are gathered, see below */
     VT_CONV_UNITS = 32,        /* units of work wanted where places are few */
     VT_CONV_MAX_PARTS = 16,    /* partial sums of the weight's gradient ... */
     VT_CONV_PARTIAL = 1 << 24, /* ... and the floats that they may take together */
@@ -153,6 +154,17 @@ static inline int64_t vt_conv_source(const vt_conv_pass *p)
     const int64_t n = cut.images * vt_conv_reach(cut.rows, p->step, p->kh) *
                       vt_conv_reach(cut.columns, p->step, p->kw) * p->C;
     return (n + VT_CONV_PANEL - 1) / VT_CONV_PANEL * VT_CONV_PANEL + 2 * VT_CONV_PANEL;
+}
+
+/* The weight's gradient multiplies vectors of the kernel-width * C numbers that a row of taps
+ * meets. Where they are few, as on pixels of three colours, those of all rows are gathered side by
+ * side: floats of a place then, whole vectors; 0 where that fills vectors no better. */
+static inline int64_t vt_conv_gathered(const vt_conv_pass *forward)
+{
+    const int64_t run = forward->kw * forward->C, all = forward->kh * run;
+    const int64_t vectors = vt_conv_panels(all);
+    const bool better = run < 2 * VT_CONV_PANEL && vectors < forward->kh * vt_conv_panels(run);
+    return better && all <= VT_CONV_GATHERED ? vectors * VT_CONV_PANEL : 0;
 }
 
 /* Packed weights of a pass in floats. */
