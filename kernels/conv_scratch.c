@@ -32,14 +32,15 @@ size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes)
             source = larger(source, vt_conv_source(&p));
         }
     const int64_t sums = (VT_CONV_PLACES + VT_CONV_TILE) * 2 * VT_CONV_PANEL;
-    const int64_t gradients = VT_CONV_PLACES * VT_CONV_CHANNELS;
+    const int64_t gradients =
+        VT_CONV_PLACES * (VT_CONV_CHANNELS + vt_conv_gathered(&forward)) + 2 * VT_CONV_PANEL;
     return (size_t)(source + larger(sums, gradients)) * sizeof(float);
 }
 
+/* Packed weights, and backward the partial sums of their gradient. */
 size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward)
 {
     const int64_t weights = sizes->C * sizes->kernel * sizes->kernel;
-    const int64_t rows =
-        sizes->batch * vt_conv_out(sizes->H, sizes->kernel, sizes->stride, sizes->pad);
-    return (size_t)(backward ? vt_row_chunks(rows) * weights : weights) * sizeof(float);
+    const int64_t parts = backward ? vt_row_chunks(sizes->batch * vt_dwconv_bands(sizes)) : 0;
+    return (size_t)((1 + parts) * weights) * sizeof(float);
 }

@@ -7,9 +7,12 @@ enum {
     MAX_CUTS = 16,           /* of each side, beyond what the tile's rows ask for */
     PACKED_FLOATS = 1 << 21, /* of B at a time, unless one block of terms takes more; ... */
     PACKED_SMALL = 1 << 18,  /* ... or this many where C is smaller than its operands */
-    PARTS = 16,
-    PART_TERMS = 512,       /* of a part at least */
-    PARTS_TARGET = 1 << 16, /* elements of C at most */
+    BLOCK_UNIT = 8,          /* of a block's terms */
+    PARTS = 16,              /* at most, ... */
+    PARTS_LARGE = 8,         /* ... or this many where C has more than SMALL_TARGET elements */
+    PART_TERMS = 512,        /* of a part at least */
+    SMALL_TARGET = 1 << 16,  /* elements of C */
+    PARTS_TARGET = 1 << 18,  /* elements of C at most */
 };
 
 /* Cost of packing an element of A, of loading one of C, and of a tile, in multiply-adds. */
@@ -37,7 +40,7 @@ size_t vt_gemm_scratch(int64_t m, int64_t n, int64_t k)
 {
     const vt_gemm_cut cut = vt_gemm_cut_of(m, n, k);
     const int64_t floats =
-        cut.parts > 1 ? cut.parts * m * n : round_up(n, VT_GEMM_COLUMNS) * cut.terms;
+        cut.parts > 1 ? cut.parts * m * (n + 1) : round_up(n, VT_GEMM_COLUMNS) * cut.terms;
     return (size_t)floats * sizeof(float);
 }
 
@@ -50,11 +53,14 @@ size_t vt_gemm_worker_scratch(void)
  * on 2, 4, 8 and 16 threads, in which the few count more because they take longer. */
 vt_gemm_cut vt_gemm_cut_of(int64_t m, int64_t n, int64_t k)
 {
-    vt_gemm_cut cut = {.parts = 1};
+    vt_gemm_cut cut = {.parts = 1, .block = VT_GEMM_TERMS};
     double least = INFINITY;
     if (m * n <= PARTS_TARGET && n <= VT_GEMM_PART_COLUMNS && k >= 2 * PART_TERMS) {
-        const int64_t parts = k / PART_TERMS < PARTS ? k / PART_TERMS : PARTS;
-        cut.terms = round_up(ceil_div(k, parts), VT_GEMM_TERMS);
+        const int64_t most = m * n > SMALL_TARGET ? PARTS_LARGE : PARTS;
+        const int64_t parts = k / PART_TERMS < most ? k / PART_TERMS : most;
+        const int64_t blocks = ceil_div(ceil_div(k, parts), VT_GEMM_TERMS);
+        cut.block = round_up(ceil_div(k, parts * blocks), BLOCK_UNIT);
+        cut.terms = cut.block * blocks;
         cut.parts = ceil_div(k, cut.terms);
         return cut;
     }

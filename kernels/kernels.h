@@ -196,10 +196,9 @@ size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes);
  * scratch: dwconv_scratch(sizes, backward) bytes in each pass. */
 typedef void vt_dwconv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_sizes *sizes,
                               void *scratch);
-typedef void vt_dwconv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
-                                const vt_conv_sizes *sizes, void *scratch);
-typedef void vt_dwconv_bwd_w_fn(vt_dev *d, float *dw, vt_buf dy, vt_buf x,
-                                const vt_conv_sizes *sizes, void *scratch);
+/* dx = or += ..., dw += ...; each may be NULL */
+typedef void vt_dwconv_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, vt_buf dy, vt_buf x,
+                              vt_buf w, const vt_conv_sizes *sizes, void *scratch);
 typedef size_t vt_dwconv_scratch_fn(const vt_conv_sizes *sizes, bool backward);
 
 /*
@@ -362,8 +361,7 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(conv_bwd_x)                                                                                  \
     X(conv_bwd_w)                                                                                  \
     X(dwconv_fwd)                                                                                  \
-    X(dwconv_bwd_x)                                                                                \
-    X(dwconv_bwd_w)                                                                                \
+    X(dwconv_bwd)                                                                                  \
     X(tokens_fwd)                                                                                  \
     X(tokens_bwd)                                                                                  \
     X(batchnorm_fwd)                                                                               \

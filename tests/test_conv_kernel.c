@@ -36,6 +36,10 @@ static const struct conv_case {
     {{9, 11, 12, 20, 28, 1, 1, 0, 1}, false, "one tap that meets every place"},
     {{4, 21, 30, 40, 40, 3, 1, 1, 40}, true, "more than two vectors of channels"},
     {{5, 19, 17, 19, 19, 3, 2, 1, 19}, true, "stride 2; channels that do not fill a vector"},
+    {{3, 8, 6, 40, 40, 3, 2, 1, 40}, true, "stride 2; even rows and columns"},
+    {{140, 1, 1, 24, 24, 3, 1, 1, 24}, true, "maps of one place"},
+    {{140, 2, 1, 24, 24, 3, 2, 1, 24}, true, "maps of one column; stride 2"},
+    {{30, 1, 2, 7, 7, 3, 2, 1, 7}, true, "maps of one row; stride 2"},
     {{3, 18, 23, 16, 16, 5, 1, 2, 16}, true, "five taps are three and two"},
     {{2, 25, 16, 32, 32, 7, 3, 3, 32}, true, "seven taps are three, three and one"},
     {{2, 9, 40, 5, 5, 3, 1, 4, 5}, true, "pads beyond half the kernel"},
@@ -100,9 +104,9 @@ static struct results compute(struct run *r, const struct conv_case *c)
         float *forward = new_scratch(r, r->k->dwconv_scratch(s, false));
         float *backward = new_scratch(r, r->k->dwconv_scratch(s, true));
         k->dwconv_fwd(r->dev, buf(a.y_plain), buf(a.x), buf(a.w), s, forward);
-        k->dwconv_bwd_x(r->dev, buf(a.dx), true, buf(a.dy), buf(a.w), s, backward);
-        k->dwconv_bwd_x(r->dev, buf(a.dx_added), false, buf(a.dy), buf(a.w), s, backward);
-        k->dwconv_bwd_w(r->dev, a.dw, buf(a.dy), buf(a.x), s, backward);
+        k->dwconv_bwd(r->dev, buf(a.dx), true, a.dw, buf(a.dy), buf(a.x), buf(a.w), s, backward);
+        k->dwconv_bwd(r->dev, buf(a.dx_added), false, NULL, buf(a.dy), buf(a.x), buf(a.w), s,
+                      backward);
     } else {
         float *forward = new_scratch(r, r->k->conv_scratch(s, false));
         float *backward = new_scratch(r, r->k->conv_scratch(s, true));

@@ -8,8 +8,8 @@ struct activation {
     bool write;
 };
 
-VT_INLINE void forward_kind(const struct activation *a, int64_t first, int64_t last,
-                            const vt_activation_kind kind)
+VT_INLINE void forward_as(const struct activation *a, int64_t first, int64_t last,
+                          const vt_activation_kind kind)
 {
     for (int64_t i = first; i < last; i += VT_LANES) {
         vt_lanes x = vload_upto(a->x + i, last - i);
@@ -17,8 +17,8 @@ VT_INLINE void forward_kind(const struct activation *a, int64_t first, int64_t l
     }
 }
 
-VT_INLINE void backward_kind(const struct activation *a, int64_t first, int64_t last,
-                             const vt_activation_kind kind)
+VT_INLINE void backward_as(const struct activation *a, int64_t first, int64_t last,
+                           const vt_activation_kind kind)
 {
     if (a->y && a->write) /* the usual case: the slope and the value share what they compute */
         for (int64_t i = first; i < last; i += VT_LANES) {
@@ -37,29 +37,19 @@ VT_INLINE void backward_kind(const struct activation *a, int64_t first, int64_t 
         }
 }
 
-/* One loop for each kind. */
-#define PART(name)                                                                                 \
-    static void name##_part(void *arg, int64_t first, int64_t last, int worker)                    \
-    {                                                                                              \
-        const struct activation *a = arg;                                                          \
-        (void)worker;                                                                              \
-        switch (a->kind) {                                                                         \
-        case VT_ACT_GELU:                                                                          \
-            name##_kind(a, first, last, VT_ACT_GELU);                                              \
-            break;                                                                                 \
-        case VT_ACT_GELU_TANH:                                                                     \
-            name##_kind(a, first, last, VT_ACT_GELU_TANH);                                         \
-            break;                                                                                 \
-        case VT_ACT_SILU:                                                                          \
-            name##_kind(a, first, last, VT_ACT_SILU);                                              \
-            break;                                                                                 \
-        default:                                                                                   \
-            name##_kind(a, first, last, a->kind);                                                  \
-            break;                                                                                 \
-        }                                                                                          \
-    }
-PART(forward)
-PART(backward)
+static void forward_part(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct activation *a = arg;
+    (void)worker;
+    VT_BY_ACTIVATION(a->kind, forward_as, a, first, last);
+}
+
+static void backward_part(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct activation *a = arg;
+    (void)worker;
+    VT_BY_ACTIVATION(a->kind, backward_as, a, first, last);
+}
 
 void VT_CPU(activation_fwd)(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_activation_kind kind)
 {

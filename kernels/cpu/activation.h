@@ -38,7 +38,7 @@ struct fraction {
 };
 VT_INLINE struct fraction sigmoid(vt_lanes x)
 {
-    struct fraction f = {.e = vexp(vsub(vzero(), vabs(x))), .negative = vless(x, vzero())};
+    struct fraction f = {.e = vexp_falling(vminus_abs(x)), .negative = vless(x, vzero())};
     f.n = vselect(f.negative, f.e, vset1(1.0f));
     f.d = vadd(f.e, vset1(1.0f));
     return f;
@@ -80,7 +80,7 @@ VT_INLINE vt_lanes vactivate(vt_lanes x, vt_activation_kind kind)
 /* d/dx x cdf(x) = cdf(x) + x density(x) */
 VT_INLINE vt_lanes erf_slope(vt_lanes x)
 {
-    vt_lanes density = vmul(vexp(vmul(vmul(x, x), vset1(-0.5f))), vset1(ROOT_TWO_PI));
+    vt_lanes density = vmul(vexp_falling(vmul(vmul(x, x), vset1(-0.5f))), vset1(ROOT_TWO_PI));
     return vfma(x, density, erf_cdf(x));
 }
 /* (1 + t) / 2 + x / 2 (1 - t^2) sqrt(2/pi) (1 + 3 * 0.044715 x^2) */
@@ -92,12 +92,11 @@ VT_INLINE vt_lanes tanh_slope(vt_lanes x)
     return vfma(outer, inner, half_plus_half(t));
 }
 
-/* s + x s (1 - s), s the sigmoid; 1 - s = e / d where x >= 0, else 1 / d */
+/* s + x s (1 - s) with s = n / d; s (1 - s) = e / d^2 on both sides of 0 */
 VT_INLINE vt_lanes silu_slope(vt_lanes x)
 {
     struct fraction f = sigmoid(x);
-    vt_lanes s = vdiv(f.n, f.d), rest = vdiv(vselect(f.negative, vset1(1.0f), f.e), f.d);
-    return vfma(vmul(x, s), rest, s);
+    return vdiv(vfma(x, f.e, vmul(f.n, f.d)), vmul(f.d, f.d));
 }
 /* t + x (1 - t^2) s with t = n / d; (1 - t^2) s = 4 (1 + e) / d^2, times e^2 where x >= 0, else e
  */
@@ -135,5 +134,31 @@ VT_INLINE vt_lanes vactivate_slope(vt_lanes x, vt_activation_kind kind)
     }
     return x;
 }
+
+/* function(..., kind), compiled for each kind, so that no loop asks for it again */
+#define VT_BY_ACTIVATION(kind, function, ...)                                                      \
+    switch (kind) {                                                                                \
+    case VT_ACT_NONE:                                                                              \
+        function(__VA_ARGS__, VT_ACT_NONE);                                                        \
+        break;                                                                                     \
+    case VT_ACT_GELU:                                                                              \
+        function(__VA_ARGS__, VT_ACT_GELU);                                                        \
+        break;                                                                                     \
+    case VT_ACT_GELU_TANH:                                                                         \
+        function(__VA_ARGS__, VT_ACT_GELU_TANH);                                                   \
+        break;                                                                                     \
+    case VT_ACT_SILU:                                                                              \
+        function(__VA_ARGS__, VT_ACT_SILU);                                                        \
+        break;                                                                                     \
+    case VT_ACT_RELU:                                                                              \
+        function(__VA_ARGS__, VT_ACT_RELU);                                                        \
+        break;                                                                                     \
+    case VT_ACT_LEAKY:                                                                             \
+        function(__VA_ARGS__, VT_ACT_LEAKY);                                                       \
+        break;                                                                                     \
+    case VT_ACT_MISH:                                                                              \
+        function(__VA_ARGS__, VT_ACT_MISH);                                                        \
+        break;                                                                                     \
+    }
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * Attention in groups. A unit of work is one head of a range of images; it takes the groups one
- * after the other and all its images inside a group, which then share the table of biases. What a
- * group needs lies in the worker's own memory, near in cache, and nothing of size (N, N) is kept:
- * the backward pass computes the weights again from the saved log of their sum.
+ * Attention in groups. A unit of work is a few heads of a range of groups and images; it takes the
+ * groups one after the other and all its images inside a group, which then share the biases. What a
+ * product reads more than once is copied to the worker's own memory, near in cache; the rest is
+ * read and written where it lies. Nothing of size (N, N) is kept: the backward pass computes the
+ * weights again from the saved log of their sum.
  */
 #include "kernels/cpu/attention_group.h"
 #include "kernels/cpu/attention_tile.h"
@@ -18,32 +19,42 @@ typedef struct attention {
     float *dqkv, *partials;
     bool write;
     vt_attention_layout layout;
-    int64_t width, ranges, range_images;
+    vt_attention_grid grid;
+    int64_t width;
 } attention;
 
-/* One unit: a head of a range of images, with the memory of the worker that computes it. */
+/* One unit of work, with the memory of the worker that computes it. */
 typedef struct unit {
     const attention *a;
     float *memory;
-    int64_t head, first_image, last_image;
-    const float *table; /* of this head, or NULL */
-    float *dtable, *dpad_k, *dpad_v;
+    int64_t index;
+    int64_t first_head, last_head, first_group, last_group, first_image, last_image;
 } unit;
+
+/* A group at work in one head of one image. */
+typedef struct item {
+    const unit *u;
+    const attention *a;
+    const group_shape *s;
+    int64_t image, head;
+    float *dtable, *dpad_k, *dpad_v; /* the unit's sums; dtable may be NULL */
+    vt_tile_ahead *ahead;
+} item;
 
 static unit start_unit(const attention *a, int64_t index, int worker)
 {
-    const int64_t heads = a->sizes->heads, range = index / heads;
+    const vt_attention_grid *g = &a->grid;
+    const int64_t block = index % g->head_blocks, rest = index / g->head_blocks;
     unit u = {.a = a,
               .memory = vt_dev_worker_scratch(a->dev, worker),
-              .head = index % heads,
-              .first_image = range * a->range_images};
-    u.last_image = vt_min_i64(u.first_image + a->range_images, a->sizes->batch);
-    if (a->table != NULL) {
-        float *table = u.memory + a->layout.table;
-        for (int64_t i = 0; i < a->map->table_rows; i++)
-            table[i] = a->table[i * heads + u.head];
-        u.table = table;
-    }
+              .index = index,
+              .first_head = block * g->block_heads,
+              .first_group = rest % g->group_ranges * g->range_groups,
+              .first_image = rest / g->group_ranges * g->range_images};
+    u.last_head = vt_min_i64(u.first_head + g->block_heads, a->sizes->heads);
+    u.last_group = vt_min_i64(u.first_group + g->range_groups, a->map->n_groups);
+    u.last_image = vt_min_i64(u.first_image + g->range_images, a->sizes->batch);
+    memset(u.memory + a->layout.zeros, 0, (size_t)a->layout.width * sizeof *u.memory);
     return u;
 }
 
@@ -62,185 +73,271 @@ static void run_units(attention *a, vt_chunk_fn *fn)
         return;
     check(a);
     a->layout = vt_attention_layout_of(a->map, a->sizes);
+    a->grid = vt_attention_grid_of(a->map, a->sizes);
     a->width = a->sizes->channels / a->sizes->heads;
-    a->ranges = vt_attention_ranges(a->sizes);
-    a->range_images = vt_ceil_div(a->sizes->batch, a->ranges);
-    vt_grid_run(vt_dev_pool(a->dev), a->ranges * a->sizes->heads, 1, fn, a);
+    vt_grid_run(vt_dev_pool(a->dev), vt_attention_units(&a->grid), 1, fn, a);
 }
 
 enum { Q, K, V };
 
 /* Where a head's q, k or v of token 0 of an image begins; dqkv has the same form. */
-static int64_t qkv_at(const unit *u, int64_t image, int part)
+static int64_t qkv_at(const attention *a, int64_t image, int64_t head, int part)
 {
-    const int64_t channels = u->a->sizes->channels;
-    return image * u->a->map->tokens * 3 * channels + part * channels + u->head * u->a->width;
+    const int64_t channels = a->sizes->channels;
+    return image * a->map->tokens * 3 * channels + part * channels + head * a->width;
+}
+
+/* The same for y and dy. */
+static int64_t y_at(const attention *a, int64_t image, int64_t head)
+{
+    return image * a->map->tokens * a->sizes->channels + head * a->width;
 }
 
 /* The padded places' key or value, or NULL. */
-static const float *pad_row(const unit *u, int part)
+static const float *pad_row(const item *t, int part)
 {
-    if (u->a->pad_bias == NULL)
+    if (t->a->pad_bias == NULL)
         return NULL;
-    return u->a->pad_bias + part * u->a->sizes->channels + u->head * u->a->width;
+    return t->a->pad_bias + part * t->a->sizes->channels + t->head * t->a->width;
 }
 
-static void gather_qkv(const unit *u, const group_shape *s, int64_t image)
+/* The biases of the heads of a unit in a group. */
+static void fill_biases(const unit *u, const group_shape *s)
 {
     const attention *a = u->a;
-    const vt_attention_layout *l = &a->layout;
-    const int64_t stride = 3 * a->sizes->channels;
-    gather_rows(u->memory + l->q, l->width, a->qkv + qkv_at(u, image, Q), stride, s->token, s->n,
-                a->width);
-    gather_keys(u->memory + l->k, l->width, s, a->qkv + qkv_at(u, image, K), stride, pad_row(u, K),
-                a->width);
-    gather_keys(u->memory + l->v, l->width, s, a->qkv + qkv_at(u, image, V), stride, pad_row(u, V),
-                a->width);
-    transpose(u->memory + l->k_turned, u->memory + l->k, s->first_pad, l->width);
+    float *table = u->memory + a->layout.table, *bias = u->memory + a->layout.bias;
+    if (a->table == NULL) {
+        fill_bias(bias, s, NULL);
+        return;
+    }
+    for (int64_t head = u->first_head; head < u->last_head; head++) {
+        for (int64_t i = 0; i < a->map->table_rows; i++)
+            table[i] = a->table[i * a->sizes->heads + head];
+        fill_bias(bias + (head - u->first_head) * a->layout.head_bias, s, table);
+    }
 }
 
-/* Asks for token's q, k and v in the next image of the unit. */
-static void prefetch_next_qkv(const unit *u, int64_t image, int64_t token)
+static const float *bias_of(const item *t, int64_t query)
 {
-    const int64_t channels = u->a->sizes->channels;
-    if (image + 1 < u->last_image)
-        for (int part = Q; part <= V; part++)
-            prefetch_row(u->a->qkv + qkv_at(u, image + 1, part) + token * 3 * channels,
-                         u->a->width);
+    const vt_attention_layout *l = &t->a->layout;
+    const float *bias = t->u->memory + l->bias + (t->head - t->u->first_head) * l->head_bias;
+    return t->a->table != NULL ? bias + query * t->s->row : bias;
 }
 
-/* left (n, width) times the transposed keys or values: out (n, row), columns up to the pads */
-static void multiply_with_keys(const unit *u, const group_shape *s, float *out, const float *left,
-                               const float *turned, int64_t n)
+static const float *factors_of(const item *t, int64_t query)
 {
-    const int64_t width = u->a->layout.width;
-    vt_tile_product(&(vt_tile_operands){.c = out,
-                                        .c_stride = s->row,
-                                        .a = left,
-                                        .a_row = width,
-                                        .a_column = 1,
-                                        .b = turned,
-                                        .b_stride = s->first_pad,
-                                        .k = u->a->width},
-                    n, s->first_pad);
-}
-
-/* out (n, width) = scores (n, keys) right (keys, width) */
-static void multiply_with_scores(const unit *u, const group_shape *s, float *out,
-                                 const float *scores, const float *right, int64_t n)
-{
-    const int64_t width = u->a->layout.width;
-    vt_tile_product(&(vt_tile_operands){.c = out,
-                                        .c_stride = width,
-                                        .a = scores,
-                                        .a_row = s->row,
-                                        .a_column = 1,
-                                        .b = right,
-                                        .b_stride = width,
-                                        .k = s->keys},
-                    n, width);
-}
-
-/* out (keys, width) = or += the transposed scores (n, keys) times right (n, width) */
-static void multiply_with_turned_scores(const unit *u, const group_shape *s, float *out,
-                                        const float *scores, const float *right, int64_t n,
-                                        bool add)
-{
-    const int64_t width = u->a->layout.width;
-    vt_tile_product(&(vt_tile_operands){.c = out,
-                                        .c_stride = width,
-                                        .a = scores,
-                                        .a_row = 1,
-                                        .a_column = s->row,
-                                        .b = right,
-                                        .b_stride = width,
-                                        .k = n,
-                                        .add = add},
-                    s->keys, width);
-}
-
-/* Queries of a group are taken in blocks of equal size. */
-static int64_t block_of(const unit *u, const group_shape *s)
-{
-    return vt_ceil_div(s->n, vt_ceil_div(s->n, u->a->layout.queries));
-}
-
-static const float *bias_of(const unit *u, const group_shape *s, int64_t query)
-{
-    return u->memory + u->a->layout.bias + (u->table != NULL ? query * s->row : 0);
-}
-
-static const float *factors_of(const unit *u, const group_shape *s, int64_t image, int64_t query)
-{
-    const attention *a = u->a;
-    float *factors = u->memory + a->layout.factors;
+    const attention *a = t->a;
+    float *factors = t->u->memory + a->layout.factors;
     if (a->sizes->drop == 0.0f)
         return NULL;
-    draw_factors(factors, (void *)(u->memory + a->layout.words), s, a->sizes, a->step, image,
-                 u->head, query);
+    draw_factors(factors, (void *)(t->u->memory + a->layout.words), t->s, a->sizes, a->step,
+                 t->image, t->head, query);
     return factors;
 }
 
-/* Weights of queries [from, from + n), before dropout. */
-static void compute_weights(const unit *u, const group_shape *s, int64_t from, int64_t n)
+/* Queries of a group are taken in blocks of equal size, `most` at most. */
+static int64_t block_of(int64_t queries, int64_t most)
 {
-    const vt_attention_layout *l = &u->a->layout;
-    float *weights = u->memory + l->weights;
-    multiply_with_keys(u, s, weights, u->memory + l->q + from * l->width, u->memory + l->k_turned,
-                       n);
+    return vt_ceil_div(queries, vt_ceil_div(queries, most));
+}
+
+static void turn(const item *t, float *to, int part)
+{
+    const attention *a = t->a;
+    turn_keys(to, t->s, a->qkv + qkv_at(a, t->image, t->head, part), 3 * a->sizes->channels,
+              pad_row(t, part), t->u->memory + a->layout.zeros, a->width);
+}
+
+static void gather(const item *t, float *to, int part)
+{
+    const attention *a = t->a;
+    const float *from = a->qkv + qkv_at(a, t->image, t->head, part);
+    if (part == Q)
+        gather_rows(to, a->layout.width, from, 3 * a->sizes->channels, t->s->token, t->s->n,
+                    a->width);
+    else
+        gather_keys(to, a->layout.width, t->s, from, 3 * a->sizes->channels, pad_row(t, part),
+                    a->width);
+}
+
+/* The item after this one in its group: the next head of the image, then the next image's first. */
+static bool next_item(const item *t, item *next)
+{
+    *next = *t;
+    if (++next->head == t->u->last_head) {
+        next->head = t->u->first_head;
+        next->image++;
+    }
+    return next->image < t->u->last_image;
+}
+
+static void add_stream(vt_tile_ahead *ahead, const float *rows, int64_t stride)
+{
+    ahead->stream[ahead->streams] = rows;
+    ahead->stride[ahead->streams++] = stride;
+}
+
+/* Sets out what to ask for while an item is computed: the rows it will write, and what the next
+ * item reads. `requests`: how often the products ask. */
+static void start_ahead(const item *t, int64_t requests)
+{
+    const attention *a = t->a;
+    const int64_t channels = a->sizes->channels;
+    vt_tile_ahead *ahead = t->ahead;
+    item next;
+    *ahead = (vt_tile_ahead){.token = t->s->token, .n = t->s->n, .d = a->width};
+    if (a->y != NULL)
+        add_stream(ahead, a->y + y_at(a, t->image, t->head), channels);
+    for (int part = Q; part <= V && a->dqkv != NULL; part++)
+        add_stream(ahead, a->dqkv + qkv_at(a, t->image, t->head, part), 3 * channels);
+    if (next_item(t, &next)) {
+        for (int part = Q; part <= V; part++)
+            add_stream(ahead, a->qkv + qkv_at(a, next.image, next.head, part), 3 * channels);
+        if (a->dy != NULL)
+            add_stream(ahead, a->dy + y_at(a, next.image, next.head), channels);
+    }
+    ahead->n = ahead->streams > 0 ? ahead->n : 0;
+    ahead->quota = vt_ceil_div(ahead->n * ahead->streams, requests);
+}
+
+/* left (n, width) times the keys or values `part`, which are also there transposed: out (n, row),
+ * columns up to the pads. Rows of left are a_stride floats apart, or tokens' rows. */
+static void multiply_with_keys(const item *t, float *out, const float *left, int64_t a_stride,
+                               const int32_t *a_token, const float *turned, int part, int64_t n)
+{
+    const attention *a = t->a;
+    vt_tile_product(&(vt_tile_operands){.c = out,
+                                        .c_stride = t->s->row,
+                                        .a = left,
+                                        .a_token = a_token,
+                                        .a_row = a_stride,
+                                        .a_column = 1,
+                                        .b = turned,
+                                        .b_stride = t->s->columns,
+                                        .k = a->width,
+                                        .ahead = t->ahead},
+                    n, t->s->columns);
+    if (t->s->columns < t->s->keys)
+        multiply_with_last(out, t->s, left, a_stride, a_token,
+                           key_row(t->s, a->qkv + qkv_at(a, t->image, t->head, part),
+                                   3 * a->sizes->channels, pad_row(t, part),
+                                   t->u->memory + a->layout.zeros, t->s->columns),
+                           a->width, n);
+}
+
+/* rows `token` of out = or += scores (n, keys) right (keys, width), row i times factors[i] */
+static void multiply_with_scores(const item *t, float *out, int64_t out_stride,
+                                 const int32_t *token, const float *scores, const float *right,
+                                 const float *factors, int64_t n, bool add)
+{
+    vt_tile_product(&(vt_tile_operands){.c = out,
+                                        .c_token = token,
+                                        .c_stride = out_stride,
+                                        .a = scores,
+                                        .a_row = t->s->row,
+                                        .a_column = 1,
+                                        .b = right,
+                                        .b_stride = t->a->layout.width,
+                                        .k = t->s->keys,
+                                        .factors = factors,
+                                        .ahead = t->ahead,
+                                        .add = add},
+                    n, t->a->width);
+}
+
+/* The gradient of keys or values: rows of the tokens of out = or += the transposed scores (n, keys)
+ * times right (n, width); pad_sum (width) += the common row of the padded places. */
+static void multiply_with_turned_scores(const item *t, float *out, float *pad_sum,
+                                        const float *scores, const float *right, int64_t n,
+                                        bool add)
+{
+    vt_tile_operands o = {.c = out,
+                          .c_token = t->s->token,
+                          .c_stride = 3 * t->a->sizes->channels,
+                          .a = scores,
+                          .a_row = 1,
+                          .a_column = t->s->row,
+                          .b = right,
+                          .b_stride = t->a->layout.width,
+                          .k = n,
+                          .ahead = t->ahead,
+                          .add = add};
+    if (out != NULL)
+        vt_tile_product(&o, t->s->n, t->a->width);
+    if (t->s->pads == 0)
+        return;
+    o.c = pad_sum;
+    o.c_token = NULL;
+    o.a = scores + t->s->n;
+    o.add = true;
+    vt_tile_product(&o, 1, t->a->width);
+}
+
+/* Weights of queries [from, from + n) times their sums, before dropout. */
+static void compute_weights(const item *t, int64_t from, int64_t n)
+{
+    const attention *a = t->a;
+    const vt_attention_layout *l = &a->layout;
+    float *memory = t->u->memory, *weights = memory + l->weights;
+    multiply_with_keys(t, weights, a->qkv + qkv_at(a, t->image, t->head, Q), 3 * a->sizes->channels,
+                       t->s->token + from, memory + l->k_turned, K, n);
     for (int64_t i = 0; i < n; i++)
-        softmax_row(weights + i * s->row, s, bias_of(u, s, from + i), u->a->sizes->scale,
-                    u->memory + l->largest + from + i, u->memory + l->sum + from + i);
+        softmax_row(weights + i * t->s->row, t->s, bias_of(t, from + i), a->sizes->scale,
+                    memory + l->largest + from + i, memory + l->sum + from + i,
+                    memory + l->inverse + from + i);
 }
 
 /* lse = largest + log(sum) */
-static void store_lse(const unit *u, const group_shape *s, int64_t image)
+static void store_lse(const item *t)
 {
-    const attention *a = u->a;
-    const float *largest = u->memory + a->layout.largest, *sum = u->memory + a->layout.sum;
-    float *lse = a->lse + (image * a->sizes->heads + u->head) * a->map->tokens;
-    for (int64_t i = 0; i < s->n; i += VT_LANES) {
-        const int64_t n = vt_min_i64(VT_LANES, s->n - i);
+    const attention *a = t->a;
+    const float *largest = t->u->memory + a->layout.largest, *sum = t->u->memory + a->layout.sum;
+    float *lse = a->lse + (t->image * a->sizes->heads + t->head) * a->map->tokens;
+    for (int64_t i = 0; i < t->s->n; i += VT_LANES) {
+        const int64_t n = vt_min_i64(VT_LANES, t->s->n - i);
         float values[VT_LANES];
         vstore(values, vadd(vload_first(largest + i, n), vlog(vload_first(sum + i, n))));
         for (int64_t j = 0; j < n; j++)
-            lse[s->token[i + j]] = values[j];
+            lse[t->s->token[i + j]] = values[j];
     }
 }
 
-static void forward_group(const unit *u, const group_shape *s, int64_t image)
+static void forward_item(const item *t)
 {
-    const attention *a = u->a;
+    const attention *a = t->a;
     const vt_attention_layout *l = &a->layout;
-    const int64_t channels = a->sizes->channels, block = block_of(u, s);
-    float *weights = u->memory + l->weights, *out = u->memory + l->out;
-    float *y = a->y + image * a->map->tokens * channels + u->head * a->width;
+    const group_shape *s = t->s;
+    const int64_t block = block_of(s->n, VT_ATTENTION_BLOCK);
+    float *memory = t->u->memory, *weights = memory + l->weights;
 
-    gather_qkv(u, s, image);
+    start_ahead(t,
+                tile_requests(s->n, s->columns, a->width) + tile_requests(s->n, a->width, s->keys));
+    turn(t, memory + l->k_turned, K);
+    gather(t, memory + l->v, V);
     for (int64_t from = 0; from < s->n; from += block) {
         const int64_t n = vt_min_i64(block, s->n - from);
-        compute_weights(u, s, from, n);
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t token = s->token[from + i];
-            prefetch_row(y + token * channels, a->width);
-            prefetch_next_qkv(u, image, token);
-            gather_weights(weights + i * s->row, s, factors_of(u, s, image, from + i));
-        }
-        multiply_with_scores(u, s, out, weights, u->memory + l->v, n);
-        scatter_rows(y, channels, s->token + from, n, a->width, out, l->width, 1.0f, false);
+        compute_weights(t, from, n);
+        for (int64_t i = 0; i < n; i++)
+            gather_weights(weights + i * s->row, s, factors_of(t, from + i));
+        multiply_with_scores(t, a->y + y_at(a, t->image, t->head), a->sizes->channels,
+                             s->token + from, weights, memory + l->v, memory + l->inverse + from, n,
+                             false);
     }
-    store_lse(u, s, image);
+    store_lse(t);
 }
 
 static void forward_units(void *arg, int64_t first, int64_t last, int worker)
 {
     for (int64_t i = first; i < last; i++) {
         const unit u = start_unit(arg, i, worker);
-        for (int64_t g = 0; g < u.a->map->n_groups; g++) {
+        vt_tile_ahead ahead;
+        for (int64_t g = u.first_group; g < u.last_group; g++) {
             const group_shape s = shape_of(u.a->map, g);
-            fill_bias(u.memory + u.a->layout.bias, &s, u.table);
+            fill_biases(&u, &s);
             for (int64_t image = u.first_image; image < u.last_image; image++)
-                forward_group(&u, &s, image);
+                for (int64_t head = u.first_head; head < u.last_head; head++)
+                    forward_item(&(item){
+                        .u = &u, .a = u.a, .s = &s, .image = image, .head = head, .ahead = &ahead});
         }
     }
 }
@@ -261,76 +358,102 @@ void VT_CPU(attention_fwd)(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const fl
     run_units(&a, forward_units);
 }
 
-/* What the gradients of a token will be stored to, and what the next image's token needs. */
-static void prefetch_backward(const unit *u, int64_t image, int64_t token)
+/* Scores, weights and their gradients of queries [from, from + n), which are rows [row, row + n) of
+ * the weights held, and from them dq. */
+static void backward_block(const item *t, int64_t from, int64_t n, int64_t row)
 {
-    const attention *a = u->a;
-    const int64_t channels = a->sizes->channels;
-    for (int part = Q; part <= V && a->dqkv != NULL; part++)
-        prefetch_row(a->dqkv + qkv_at(u, image, part) + token * 3 * channels, a->width);
-    prefetch_next_qkv(u, image, token);
-    if (image + 1 < u->last_image)
-        prefetch_row(a->dy + ((image + 1) * a->map->tokens + token) * channels + u->head * a->width,
-                     a->width);
-}
-
-/* Backward of queries [from, from + n): dq stored, dk and dv added to. */
-static void backward_queries(const unit *u, const group_shape *s, int64_t image, int64_t from,
-                             int64_t n)
-{
-    const attention *a = u->a;
+    const attention *a = t->a;
     const vt_attention_layout *l = &a->layout;
-    float *weights = u->memory + l->weights, *dweights = u->memory + l->dweights;
-    const float *q = u->memory + l->q + from * l->width, *dy = u->memory + l->dy + from * l->width;
-    float *dq = u->memory + l->out;
-    const float *lse = a->saved_lse + (image * a->sizes->heads + u->head) * a->map->tokens;
+    const group_shape *s = t->s;
+    float *memory = t->u->memory, *weights = memory + l->weights + row * s->row,
+          *dweights = memory + l->dweights + row * s->row;
+    const float *lse = a->saved_lse + (t->image * a->sizes->heads + t->head) * a->map->tokens;
 
-    multiply_with_keys(u, s, weights, q, u->memory + l->k_turned, n);
-    multiply_with_keys(u, s, dweights, dy, u->memory + l->v_turned, n);
+    multiply_with_keys(t, weights, memory + l->q + from * l->width, l->width, NULL,
+                       memory + l->k_turned, K, n);
+    multiply_with_keys(t, dweights, memory + l->dy + from * l->width, l->width, NULL,
+                       memory + l->v_turned, V, n);
     for (int64_t i = 0; i < n; i++) {
-        float *dbias = u->dtable != NULL ? u->memory + l->dbias + (from + i) * s->row : NULL;
-        prefetch_backward(u, image, s->token[from + i]);
-        softmax_row_backward(weights + i * s->row, dweights + i * s->row, s,
-                             bias_of(u, s, from + i), factors_of(u, s, image, from + i),
-                             a->sizes->scale, lse[s->token[from + i]], dbias);
+        float *dbias = NULL;
+        if (t->dtable != NULL)
+            dbias = memory + l->dbias + (t->head - t->u->first_head) * l->head_bias +
+                    (from + i) * s->row;
+        softmax_row_backward(weights + i * s->row, dweights + i * s->row, s, bias_of(t, from + i),
+                             factors_of(t, from + i), a->sizes->scale, lse[s->token[from + i]],
+                             dbias);
     }
-    multiply_with_turned_scores(u, s, u->memory + l->dv, weights, dy, n, from > 0);
-    multiply_with_turned_scores(u, s, u->memory + l->dk, dweights, q, n, from > 0);
-    if (a->dqkv == NULL)
-        return;
-    multiply_with_scores(u, s, dq, dweights, u->memory + l->k, n);
-    scatter_rows(a->dqkv + qkv_at(u, image, Q), 3 * a->sizes->channels, s->token + from, n,
-                 a->width, dq, l->width, a->sizes->scale, !a->write);
+    if (a->dqkv != NULL)
+        multiply_with_scores(t, a->dqkv + qkv_at(a, t->image, t->head, Q), 3 * a->sizes->channels,
+                             s->token + from, dweights, memory + l->k, NULL, n, !a->write);
 }
 
-static void backward_group(const unit *u, const group_shape *s, int64_t image)
+static void backward_item(const item *t)
+{
+    const attention *a = t->a;
+    const vt_attention_layout *l = &a->layout;
+    const group_shape *s = t->s;
+    float *memory = t->u->memory, *dk = NULL, *dv = NULL;
+    const int64_t held = block_of(s->n, VT_ATTENTION_QUERIES);
+    if (a->dqkv != NULL) {
+        dk = a->dqkv + qkv_at(a, t->image, t->head, K);
+        dv = a->dqkv + qkv_at(a, t->image, t->head, V);
+    }
+
+    start_ahead(t, 2 * tile_requests(s->n, s->columns, a->width) +
+                       3 * tile_requests(s->n, a->width, s->n));
+    turn(t, memory + l->k_turned, K);
+    turn(t, memory + l->v_turned, V);
+    gather(t, memory + l->q, Q);
+    gather(t, memory + l->k, K);
+    gather_rows(memory + l->dy, l->width, a->dy + y_at(a, t->image, t->head), a->sizes->channels,
+                s->token, s->n, a->width);
+    for (int64_t from = 0; from < s->n; from += held) {
+        const int64_t n = vt_min_i64(held, s->n - from), block = block_of(n, VT_ATTENTION_BLOCK);
+        const bool add = from > 0 || !a->write;
+        for (int64_t row = 0; row < n; row += block)
+            backward_block(t, from + row, vt_min_i64(block, n - row), row);
+        multiply_with_turned_scores(t, dv, t->dpad_v, memory + l->weights,
+                                    memory + l->dy + from * l->width, n, add);
+        multiply_with_turned_scores(t, dk, t->dpad_k, memory + l->dweights,
+                                    memory + l->q + from * l->width, n, add);
+    }
+}
+
+/* The sums of a head in a unit: its table's gradient, then of the pads' key and value. */
+static float *partial_of(const attention *a, int64_t index, int64_t head)
+{
+    const int64_t heads = a->grid.block_heads;
+    return a->partials + (index * heads + head % heads) * vt_attention_partial(a->map, a->sizes);
+}
+
+static void backward_group(const unit *u, const group_shape *s)
 {
     const attention *a = u->a;
     const vt_attention_layout *l = &a->layout;
-    const int64_t channels = a->sizes->channels, block = block_of(u, s);
-    const float *dk = u->memory + l->dk, *dv = u->memory + l->dv;
+    const int64_t heads = u->last_head - u->first_head;
+    float *dbias = u->memory + l->dbias;
+    vt_tile_ahead ahead;
 
-    gather_qkv(u, s, image);
-    transpose(u->memory + l->v_turned, u->memory + l->v, s->first_pad, l->width);
-    gather_rows(u->memory + l->dy, l->width,
-                a->dy + image * a->map->tokens * channels + u->head * a->width, channels, s->token,
-                s->n, a->width);
-    for (int64_t from = 0; from < s->n; from += block)
-        backward_queries(u, s, image, from, vt_min_i64(block, s->n - from));
-
-    if (a->dqkv != NULL) {
-        scatter_rows(a->dqkv + qkv_at(u, image, K), 3 * channels, s->token, s->n, a->width, dk,
-                     l->width, a->sizes->scale, !a->write);
-        scatter_rows(a->dqkv + qkv_at(u, image, V), 3 * channels, s->token, s->n, a->width, dv,
-                     l->width, 1.0f, !a->write);
-    }
-    if (s->pads > 0)
-        for (int64_t j = 0; j < l->width; j += VT_LANES) {
-            const int64_t at = s->n * l->width + j;
-            vstore(u->dpad_k + j,
-                   vfma(vload(dk + at), vset1(a->sizes->scale), vload(u->dpad_k + j)));
-            vstore(u->dpad_v + j, vadd(vload(u->dpad_v + j), vload(dv + at)));
+    fill_biases(u, s);
+    if (a->table != NULL)
+        memset(dbias, 0, (size_t)(heads * l->head_bias) * sizeof *dbias);
+    for (int64_t image = u->first_image; image < u->last_image; image++)
+        for (int64_t head = u->first_head; head < u->last_head; head++) {
+            float *sums = partial_of(a, u->index, head);
+            float *dpad = sums + vt_attention_round(a->map->table_rows);
+            backward_item(&(item){.u = u,
+                                  .a = a,
+                                  .s = s,
+                                  .image = image,
+                                  .head = head,
+                                  .dtable = a->table != NULL ? sums : NULL,
+                                  .dpad_k = dpad,
+                                  .dpad_v = dpad + l->width,
+                                  .ahead = &ahead});
         }
+    for (int64_t head = u->first_head; head < u->last_head && a->table != NULL; head++)
+        add_to_table(partial_of(a, u->index, head), s,
+                     dbias + (head - u->first_head) * l->head_bias);
 }
 
 static void backward_units(void *arg, int64_t first, int64_t last, int worker)
@@ -338,37 +461,30 @@ static void backward_units(void *arg, int64_t first, int64_t last, int worker)
     const attention *a = arg;
     const int64_t partial = vt_attention_partial(a->map, a->sizes);
     for (int64_t i = first; i < last; i++) {
-        unit u = start_unit(a, i, worker);
-        float *sums = a->partials + i * partial, *dbias = u.memory + a->layout.dbias;
-
-        memset(sums, 0, (size_t)partial * sizeof *sums);
-        u.dtable = a->table != NULL ? sums : NULL;
-        u.dpad_k = sums + vt_attention_round(a->map->table_rows);
-        u.dpad_v = u.dpad_k + a->layout.width;
-        for (int64_t g = 0; g < a->map->n_groups; g++) {
+        const unit u = start_unit(a, i, worker);
+        memset(partial_of(a, i, u.first_head), 0,
+               (size_t)(partial * a->grid.block_heads) * sizeof(float));
+        for (int64_t g = u.first_group; g < u.last_group; g++) {
             const group_shape s = shape_of(a->map, g);
-            fill_bias(u.memory + a->layout.bias, &s, u.table);
-            if (u.dtable != NULL)
-                memset(dbias, 0, (size_t)(s.n * s.row) * sizeof *dbias);
-            for (int64_t image = u.first_image; image < u.last_image; image++)
-                backward_group(&u, &s, image);
-            if (u.dtable != NULL)
-                add_to_table(u.dtable, &s, dbias);
+            backward_group(&u, &s);
         }
     }
 }
 
-/* The units' partial sums of one head, in the order of the ranges, then added to the gradient:
- * to[i * step] += sum of from[i] over ranges */
+/* The units' partial sums of one head, in the order of the units, then added to the gradient:
+ * to[i * step] += sum of from[i] over units. `from` counts whole lanes. */
 static void add_partials(const attention *a, float *to, int64_t step, int64_t head, int64_t from,
                          int64_t n)
 {
-    const int64_t partial = vt_attention_partial(a->map, a->sizes);
-    for (int64_t i = 0; i < n; i++) {
-        float sum = 0.0f;
-        for (int64_t range = 0; range < a->ranges; range++)
-            sum += a->partials[(range * a->sizes->heads + head) * partial + from + i];
-        to[i * step] += sum;
+    const int64_t block = head / a->grid.block_heads, units = vt_attention_units(&a->grid);
+    for (int64_t i = 0; i < n; i += VT_LANES) {
+        vt_lanes total = vzero();
+        float sum[VT_LANES];
+        for (int64_t index = block; index < units; index += a->grid.head_blocks)
+            total = vadd(total, vload(partial_of(a, index, head) + from + i));
+        vstore(sum, total);
+        for (int64_t j = 0; j < VT_LANES && i + j < n; j++)
+            to[(i + j) * step] += sum[j];
     }
 }
 
@@ -405,42 +521,46 @@ void VT_CPU(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, fl
 }
 
 /* Weights of queries [from, from + n) to their places in probs (P, P). */
-static void store_probs(const unit *u, const group_shape *s, float *probs, int64_t from, int64_t n)
+static void store_probs(const item *t, float *probs, int64_t from, int64_t n)
 {
-    const float *weights = u->memory + u->a->layout.weights;
+    const group_shape *s = t->s;
+    const float *weights = t->u->memory + t->a->layout.weights;
+    const float *inverse = t->u->memory + t->a->layout.inverse + from;
     for (int64_t i = 0; i < n; i++) {
         const float *row = weights + i * s->row;
         float *to = probs + s->place[from + i] * s->map->places;
         for (int64_t j = 0; j < s->n; j++)
-            to[s->place[j]] = row[j];
+            to[s->place[j]] = row[j] * inverse[i];
         for (int64_t j = 0; j < s->pads; j++)
-            to[s->pad_place[j]] = row[s->first_pad + j];
+            to[s->pad_place[j]] = row[s->first_pad + j] * inverse[i];
+    }
+}
+
+static void probs_item(const item *t)
+{
+    const attention *a = t->a;
+    const int64_t square = a->map->places * a->map->places;
+    const int64_t window = t->image * a->map->windows + t->s->group->window;
+    const int64_t block = block_of(t->s->n, VT_ATTENTION_BLOCK);
+    turn(t, t->u->memory + a->layout.k_turned, K);
+    for (int64_t from = 0; from < t->s->n; from += block) {
+        const int64_t n = vt_min_i64(block, t->s->n - from);
+        compute_weights(t, from, n);
+        store_probs(t, a->probs + (window * a->sizes->heads + t->head) * square, from, n);
     }
 }
 
 static void probs_units(void *arg, int64_t first, int64_t last, int worker)
 {
     const attention *a = arg;
-    const int64_t windows = a->map->windows, heads = a->sizes->heads;
-    const int64_t square = a->map->places * a->map->places;
     for (int64_t i = first; i < last; i++) {
         const unit u = start_unit(a, i, worker);
-        for (int64_t window = u.first_image * windows; window < u.last_image * windows; window++)
-            memset(a->probs + (window * heads + u.head) * square, 0,
-                   (size_t)square * sizeof *a->probs);
-        for (int64_t g = 0; g < a->map->n_groups; g++) {
+        for (int64_t g = u.first_group; g < u.last_group; g++) {
             const group_shape s = shape_of(a->map, g);
-            const int64_t block = block_of(&u, &s);
-            fill_bias(u.memory + a->layout.bias, &s, u.table);
-            for (int64_t image = u.first_image; image < u.last_image; image++) {
-                const int64_t window = image * windows + s.group->window;
-                gather_qkv(&u, &s, image);
-                for (int64_t from = 0; from < s.n; from += block) {
-                    const int64_t n = vt_min_i64(block, s.n - from);
-                    compute_weights(&u, &s, from, n);
-                    store_probs(&u, &s, a->probs + (window * heads + u.head) * square, from, n);
-                }
-            }
+            fill_biases(&u, &s);
+            for (int64_t image = u.first_image; image < u.last_image; image++)
+                for (int64_t head = u.first_head; head < u.last_head; head++)
+                    probs_item(&(item){.u = &u, .a = a, .s = &s, .image = image, .head = head});
         }
     }
 }
@@ -457,6 +577,8 @@ void VT_CPU(attention_probs)(vt_dev *d, float *probs, vt_buf qkv, const float *l
                    .table = table,
                    .pad_bias = pad_bias,
                    .probs = probs};
+    const int64_t floats = sizes->batch * map->windows * sizes->heads * map->places * map->places;
     (void)lse;
+    memset(probs, 0, (size_t)floats * sizeof *probs);
     run_units(&a, probs_units);
 }

@@ -1,6 +1,6 @@
 /*
- * The parts of attention inside one group: rows gathered from and scattered to the tokens, the
- * bias of every pair, dropout, softmax.
+ * The parts of attention inside one group: rows gathered from the tokens, the bias of every pair,
+ * dropout, softmax.
  *
  * All padded places of a group have the same key and value. So the products see one key more, whose
  * key and value are the qkv bias; its column of scores is spread over the padded places before the
@@ -24,6 +24,7 @@ typedef struct group_shape {
     const int32_t *token, *place, *pad_place; /* of this group */
     int64_t n, pads;
     int64_t keys;      /* n, one more with pads */
+    int64_t columns;   /* keys whose scores are computed as a product of whole lanes */
     int64_t first_pad; /* keys, rounded up */
     int64_t row;       /* length of a row of scores */
 } group_shape;
@@ -42,6 +43,8 @@ VT_INLINE group_shape shape_of(const vt_attention_map *map, int64_t index)
         s.pad_place = map->pad_place + group->first_pad;
     s.keys = s.n + (s.pads > 0);
     s.first_pad = vt_attention_round(s.keys);
+    /* one key past whole lanes (49 = 3 * 16 + 1, 65, 17) is not worth a whole lane of products */
+    s.columns = s.keys > VT_LANES && s.keys % VT_LANES == 1 ? s.keys - 1 : s.first_pad;
     s.row = s.first_pad + vt_attention_round(s.pads);
     return s;
 }
@@ -56,40 +59,12 @@ VT_INLINE void copy_row(float *to, const float *from, int64_t d)
         vstore(to + i, vload_first(from + i, d - i));
 }
 
-/* Asks for a row of d floats before it is needed: the rows of a group lie apart, so that the
- * processor does not see by itself where the next one is. */
-VT_INLINE void prefetch_row(const float *row, int64_t d)
-{
-    for (int64_t i = 0; i < d; i += VT_LANES)
-        _mm_prefetch((const char *)(row + i), _MM_HINT_T1);
-}
-
 /* to (n, width) = rows `token` of from, each d of `stride` floats */
 VT_INLINE void gather_rows(float *to, int64_t width, const float *from, int64_t stride,
                            const int32_t *token, int64_t n, int64_t d)
 {
     for (int64_t i = 0; i < n; i++)
         copy_row(to + i * width, from + token[i] * stride, d);
-}
-
-/* rows `token` of to = or += scale * from (n, width) */
-VT_INLINE void scatter_rows(float *to, int64_t stride, const int32_t *token, int64_t n, int64_t d,
-                            const float *from, int64_t width, float scale, bool add)
-{
-    const vt_lanes factor = vset1(scale);
-    for (int64_t i = 0; i < n; i++) {
-        float *row = to + token[i] * stride;
-        const float *values = from + i * width;
-        int64_t j = 0;
-        for (; j + VT_LANES <= d; j += VT_LANES) {
-            vt_lanes value = vmul(vload(values + j), factor);
-            vstore(row + j, add ? vadd(vload(row + j), value) : value);
-        }
-        if (j < d) {
-            vt_lanes value = vmul(vload(values + j), factor);
-            vstore_first(row + j, add ? vadd(vload_first(row + j, d - j), value) : value, d - j);
-        }
-    }
 }
 
 /* The keys or values of a group: its tokens' rows, the padded places' row (d floats or NULL for
@@ -103,35 +78,71 @@ VT_INLINE void gather_keys(float *to, int64_t width, const group_shape *s, const
         copy_row(to + s->n * width, pad, d);
 }
 
-/* to (cols, rows) = from (rows, cols) transposed; both counts are multiples of 8. */
-VT_INLINE void transpose(float *to, const float *from, int64_t rows, int64_t cols)
+/* to (d, 8 of `stride`) = eight rows of d floats, transposed */
+VT_INLINE void transpose_eight(float *to, int64_t stride, const float *const row[8], int64_t d)
 {
-    for (int64_t i = 0; i < rows; i += 8)
-        for (int64_t j = 0; j < cols; j += 8) {
-            __m256 x[8], y[8];
-#pragma GCC unroll 8
-            for (int r = 0; r < 8; r++)
-                x[r] = _mm256_loadu_ps(from + (i + r) * cols + j);
+    int64_t j = 0;
+    for (; j + 4 <= d; j += 4) {
+        __m256 x[4], y[4];
 #pragma GCC unroll 4
-            for (int r = 0; r < 8; r += 2) {
-                y[r] = _mm256_unpacklo_ps(x[r], x[r + 1]);
-                y[r + 1] = _mm256_unpackhi_ps(x[r], x[r + 1]);
-            }
+        for (int r = 0; r < 4; r++) /* rows r and r + 4 side by side */
+            x[r] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[r] + j)),
+                                        _mm_loadu_ps(row[r + 4] + j), 1);
 #pragma GCC unroll 2
-            for (int r = 0; r < 8; r += 4) {
-                x[r] = _mm256_shuffle_ps(y[r], y[r + 2], 0x44);
-                x[r + 1] = _mm256_shuffle_ps(y[r], y[r + 2], 0xee);
-                x[r + 2] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0x44);
-                x[r + 3] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0xee);
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
-                _mm256_storeu_ps(to + (j + r) * rows + i,
-                                 _mm256_permute2f128_ps(x[r], x[r + 4], 0x20));
-                _mm256_storeu_ps(to + (j + r + 4) * rows + i,
-                                 _mm256_permute2f128_ps(x[r], x[r + 4], 0x31));
-            }
+        for (int r = 0; r < 4; r += 2) {
+            y[r] = _mm256_unpacklo_ps(x[r], x[r + 1]);
+            y[r + 1] = _mm256_unpackhi_ps(x[r], x[r + 1]);
         }
+#pragma GCC unroll 2
+        for (int r = 0; r < 2; r++) {
+            _mm256_storeu_ps(to + (j + 2 * r) * stride, _mm256_shuffle_ps(y[r], y[r + 2], 0x44));
+            _mm256_storeu_ps(to + (j + 2 * r + 1) * stride,
+                             _mm256_shuffle_ps(y[r], y[r + 2], 0xee));
+        }
+    }
+    for (; j < d; j++)
+        for (int r = 0; r < 8; r++)
+            to[j * stride + r] = row[r][j];
+}
+
+/* Row i of the keys or values of a group: its tokens', the padded places' (d floats or NULL for
+ * zeros), then zeros (`zeros` has d of them). */
+VT_INLINE const float *key_row(const group_shape *s, const float *from, int64_t stride,
+                               const float *pad, const float *zeros, int64_t i)
+{
+    if (i < s->n)
+        return from + s->token[i] * stride;
+    return i == s->n && s->pads > 0 && pad != NULL ? pad : zeros;
+}
+
+/* to (d, columns) = the keys or values of a group transposed */
+VT_INLINE void turn_keys(float *to, const group_shape *s, const float *from, int64_t stride,
+                         const float *pad, const float *zeros, int64_t d)
+{
+    for (int64_t i = 0; i < s->columns; i += 8) {
+        const float *row[8];
+        for (int64_t r = 0; r < 8; r++)
+            row[r] = key_row(s, from, stride, pad, zeros, i + r);
+        transpose_eight(to + i, s->columns, row, d);
+    }
+}
+
+/* The lanes [columns, first_pad) of n rows of scores: left (n, d) times the one key that is left */
+VT_INLINE void multiply_with_last(float *to, const group_shape *s, const float *left,
+                                  int64_t stride, const int32_t *token, const float *key, int64_t d,
+                                  int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = left + (token != NULL ? token[i] : i) * stride;
+        vt_lanes sum = vzero();
+        int64_t j = 0;
+        for (; j + VT_LANES <= d; j += VT_LANES)
+            sum = vfma(vload(row + j), vload(key + j), sum);
+        if (j < d)
+            sum = vfma(vload_first(row + j, d - j), vload_first(key + j, d - j), sum);
+        vstore(to + i * s->row + s->columns, vzero());
+        to[i * s->row + s->columns] = vsum(sum);
+    }
 }
 
 /* bias (n, row): the table's entry for each pair, -infinity where there is no key. `table` has one
@@ -207,22 +218,40 @@ VT_INLINE float make_scores(float *row, const group_shape *s, const float *bias,
     return vlargest(largest);
 }
 
-/* Scores become weights. */
+/* e^x for x below 88, 0 below -87: scores against the largest or the log of their sum. As vexp,
+ * without the care for results that vanish beside 1. */
+VT_INLINE vt_lanes exp_of_score(vt_lanes x)
+{
+    static const float p[] = {5.000000095e-01f, 1.666651884e-01f, 4.166620580e-02f,
+                              8.368889364e-03f, 1.395049108e-03f};
+    /* 1.5 * 2^23 + 127: added, it leaves the nearest integer as a float's exponent in the low bits
+     */
+    const vt_lanes magic = vset1(12583039.0f), lowest = vset1(-87.0f);
+    const vt_mask vanishes = vless(x, lowest);
+    x = vmax(lowest, x); /* the constant first: a NaN stays */
+    vt_lanes shifted = vfma(x, vset1(1.44269504f), magic);
+    vt_lanes whole = vsub(shifted, magic);
+    vt_lanes r = vfnma(whole, vset1(0.693359375f), x);
+    r = vfnma(whole, vset1(-2.12194440e-4f), r);
+    vt_lanes y = vfma(vfma(vpoly(r, p, 5), r, vset1(1.0f)), r, vset1(1.0f));
+    y = vmul(y, vfrom_bits(vint_shift_left(vbits_of(shifted), 23)));
+    return vselect(vanishes, vzero(), y);
+}
+
+/* Scores become weights, not yet divided by their sum. */
 VT_INLINE void softmax_row(float *row, const group_shape *s, const float *bias, float scale,
-                           float *largest, float *sum)
+                           float *largest, float *sum, float *inverse)
 {
     const float top = make_scores(row, s, bias, scale);
     vt_lanes total = vzero();
     for (int64_t j = 0; j < s->row; j += VT_LANES) {
-        vt_lanes weight = vexp(vsub(vload(row + j), vset1(top)));
+        vt_lanes weight = exp_of_score(vsub(vload(row + j), vset1(top)));
         vstore(row + j, weight);
         total = vadd(total, weight);
     }
     *largest = top;
     *sum = vsum(total);
-    const vt_lanes inverse = vset1(1.0f / *sum);
-    for (int64_t j = 0; j < s->row; j += VT_LANES)
-        vstore(row + j, vmul(vload(row + j), inverse));
+    *inverse = 1.0f / *sum;
 }
 
 /* Weights become what multiplies the values: dropout applied (factors or NULL), the padded places
@@ -241,8 +270,8 @@ VT_INLINE void gather_weights(float *row, const group_shape *s, const float *fac
 }
 
 /* Backward through a row. In: row holds q.k, drow dy.v (one column for all pads), lse the log of
- * the sum. Out: row holds what multiplies the values, drow the gradient of the scores; both have
- * the pads' sum in their common column. dbias += the gradient of the scores, or NULL. */
+ * the sum. Out: row holds what multiplies the values, drow the gradient of q.k; both have the pads'
+ * sum in their common column. dbias += the gradient of the scores, or NULL. */
 VT_INLINE void softmax_row_backward(float *row, float *drow, const group_shape *s,
                                     const float *bias, const float *factors, float scale, float lse,
                                     float *dbias)
@@ -254,7 +283,7 @@ VT_INLINE void softmax_row_backward(float *row, float *drow, const group_shape *
     for (int64_t j = 0; j < s->row; j += VT_LANES) {
         vt_lanes dots = j < s->first_pad ? vload(row + j) : pad;
         vt_lanes dweight = j < s->first_pad ? vload(drow + j) : dpad;
-        vt_lanes weight = vexp(vsub(vfma(dots, factor, vload(bias + j)), log_sum));
+        vt_lanes weight = exp_of_score(vsub(vfma(dots, factor, vload(bias + j)), log_sum));
         if (factors != NULL)
             dweight = vmul(dweight, vload(factors + j));
         vstore(row + j, weight);
@@ -267,10 +296,11 @@ VT_INLINE void softmax_row_backward(float *row, float *drow, const group_shape *
         vt_lanes dscore = vmul(weight, vsub(vload(drow + j), shift));
         if (factors != NULL)
             weight = vmul(weight, vload(factors + j));
-        vstore(row + j, weight);
-        vstore(drow + j, dscore);
         if (dbias != NULL)
             vstore(dbias + j, vadd(vload(dbias + j), dscore));
+        dscore = vmul(dscore, factor);
+        vstore(row + j, weight);
+        vstore(drow + j, dscore);
         if (j >= s->first_pad) {
             pad_sum = vadd(pad_sum, weight);
             dpad_sum = vadd(dpad_sum, dscore);

@@ -2,16 +2,25 @@
 #include "kernels/cpu/rows.h"
 
 /*
- * Sums over rows, for all columns at once: sixteen columns a register, RUN rows in float, runs in
- * double, chunks in double in index order. Two such passes give the statistics: the first a centre
- * near the mean, the second sum(x - centre) and sum((x - centre)^2), of which both the mean and the
- * variance follow without cancellation, wherever the rows lie.
+ * Sums over rows, for all columns at once, each chunk's in double, the chunks added in index order.
+ *
+ * Forward: sum(x - o) and sum((x - o)^2), of which both the mean and the variance follow; o is the
+ * first row. No row lies further from the mean than sqrt(rows) deviations, so that wherever the
+ * rows lie the difference of the two loses to cancellation no more than log10(rows) digits of a
+ * double's sixteen, and one pass is enough.
+ *
+ * Backward: sum(dy) and sum(dy (x - centre)), RUN rows in float before they go to double.
  */
-enum { RUN = 16, COLUMN_CHUNK = 256 };
+enum { RUN = 8, COLUMN_CHUNK = 256 };
+
+/* The passes wait for memory more than for arithmetic. Each asks early for what it reads: the sums
+ * for the same columns RUN rows on, the others AHEAD elements on (past the end nothing is read). */
+enum { AHEAD = 512 };
 
 struct batchnorm {
     const vt_batchnorm_sizes *sizes;
     int64_t chunks, chunk_rows;
+    bool stream;                 /* the output goes past the caches */
     double *sums;                /* [chunk][2][cols] */
     float *centre;               /* the mean, rounded */
     float *slope, *pull, *shift; /* of the last pass, a column each */
@@ -39,74 +48,59 @@ static void divide_scratch(struct batchnorm *a, const vt_batchnorm_sizes *sizes,
     a->shift = a->pull + cols;
 }
 
-static void add_doubles(double *to, vt_lanes a, int64_t n)
+/* Rows of whole lines. */
+static bool streams(const struct batchnorm *a, const float *out)
 {
-    _Alignas(64) float value[VT_LANES];
-    vstore(value, a);
-    for (int64_t i = 0; i < n; i++)
-        to[i] += (double)value[i];
+    return a->sizes->cols % VT_LANES == 0 && vt_streams(out, a->sizes->rows * a->sizes->cols);
 }
 
-/* Up to sixteen columns of the forward pass, for what lies before its activation. */
-struct line {
-    vt_lanes centre, slope, shift;
-};
-VT_INLINE struct line line_at(const float *line, int64_t cols, int64_t c)
+static double *sums_of(const struct batchnorm *a, int64_t first)
 {
-    return (struct line){vload_upto(line + c, cols - c), vload_upto(line + cols + c, cols - c),
-                         vload_upto(line + 2 * cols + c, cols - c)};
-}
-/* The gradient before the activation, from that behind it. */
-VT_INLINE vt_lanes before_activation(const struct batchnorm *a, const struct line *line, vt_lanes x,
-                                     vt_lanes dy)
-{
-    vt_lanes y = vfma(line->slope, vsub(x, line->centre), line->shift);
-    return vmul(dy, vactivate_slope(y, a->sizes->activation));
+    double *sums = a->sums + first / a->chunk_rows * 2 * a->sizes->cols;
+    for (int64_t c = 0; c < 2 * a->sizes->cols; c++)
+        sums[c] = 0;
+    return sums;
 }
 
-/* sum(g) and, with `dots`, sum(g (x - centre)), with g = dy, or x - centre itself in the forward
- * pass. */
-VT_INLINE void sum_rows(const struct batchnorm *a, int64_t first, int64_t last, const bool dots)
+/* Rows [first, first + rows) of one chunk; four columns a register, in both vector widths. */
+VT_INLINE void add_offsets(const struct batchnorm *a, double *sum, int64_t first, const int rows)
 {
-    int64_t cols = a->sizes->cols;
-    double *sum = a->sums + first / a->chunk_rows * 2 * cols, *dot = sum + cols;
-    for (int64_t c = 0; c < 2 * cols; c++)
-        sum[c] = 0;
-    for (int64_t r = first; r < last; r += RUN) {
-        int64_t end = vt_min_i64(r + RUN, last);
-        for (int64_t c = 0; c < cols; c += VT_LANES) {
-            int64_t left = cols - c;
-            vt_lanes centre = dots ? vload_upto(a->centre + c, left) : vzero();
-            vt_lanes run = vzero(), run_dot = vzero();
-            struct line line = {0};
-            if (a->line)
-                line = line_at(a->line, cols, c);
-            for (int64_t i = r * cols + c; i < end * cols; i += cols) {
-                vt_lanes value = vload_upto(a->x + i, left), x = vsub(value, centre);
-                vt_lanes g = a->dy ? vload_upto(a->dy + i, left) : x;
-                if (a->line)
-                    g = before_activation(a, &line, value, g);
-                run = vadd(run, g);
-                if (dots)
-                    run_dot = vfma(g, x, run_dot);
-            }
-            add_doubles(sum + c, run, vt_min_i64(left, VT_LANES));
-            if (dots)
-                add_doubles(dot + c, run_dot, vt_min_i64(left, VT_LANES));
+    const int64_t cols = a->sizes->cols;
+    const float *x = a->x + first * cols;
+    double *square = sum + cols;
+    int64_t c = 0;
+    for (; c + 4 <= cols; c += 4) {
+        for (int r = 0; r < rows && c % VT_LANES == 0; r++)
+            __builtin_prefetch(x + (r + RUN) * cols + c);
+        __m256d origin = _mm256_cvtps_pd(_mm_loadu_ps(a->x + c));
+        __m256d s = _mm256_loadu_pd(sum + c), q = _mm256_loadu_pd(square + c);
+        for (int r = 0; r < rows; r++) {
+            __m256d offset = _mm256_cvtps_pd(_mm_loadu_ps(x + r * cols + c));
+            offset = _mm256_sub_pd(offset, origin);
+            s = _mm256_add_pd(s, offset);
+            q = _mm256_fmadd_pd(offset, offset, q);
         }
+        _mm256_storeu_pd(sum + c, s);
+        _mm256_storeu_pd(square + c, q);
     }
+    for (; c < cols; c++)
+        for (int r = 0; r < rows; r++) {
+            double offset = (double)x[r * cols + c] - (double)a->x[c];
+            sum[c] += offset;
+            square[c] = fma(offset, offset, square[c]);
+        }
 }
 
-static void sum_only(void *arg, int64_t first, int64_t last, int worker)
+static void sum_offsets(void *arg, int64_t first, int64_t last, int worker)
 {
+    const struct batchnorm *a = arg;
+    double *sum = sums_of(a, first);
+    int64_t r = first;
     (void)worker;
-    sum_rows(arg, first, last, false);
-}
-
-static void sum_with_dots(void *arg, int64_t first, int64_t last, int worker)
-{
-    (void)worker;
-    sum_rows(arg, first, last, true);
+    for (; r + RUN <= last; r += RUN)
+        add_offsets(a, sum, r, RUN);
+    for (; r < last; r++)
+        add_offsets(a, sum, r, 1);
 }
 
 static double total(const struct batchnorm *a, int which, int64_t column)
@@ -115,14 +109,6 @@ static double total(const struct batchnorm *a, int which, int64_t column)
     for (int64_t chunk = 0; chunk < a->chunks; chunk++)
         sum += a->sums[(2 * chunk + which) * a->sizes->cols + column];
     return sum;
-}
-
-static void choose_centre(void *arg, int64_t first, int64_t last, int worker)
-{
-    const struct batchnorm *a = arg;
-    (void)worker;
-    for (int64_t c = first; c < last; c++)
-        a->centre[c] = (float)(a->mean ? a->mean[c] : total(a, 0, c) / (double)a->sizes->rows);
 }
 
 /* What the sums say of a column: its mean, and the variance as the result; the running ones move.
@@ -135,7 +121,7 @@ static double batch_statistics(const struct batchnorm *a, int64_t c, double *mea
     if (squares < 0) /* equal values, and their rounding */
         squares = 0;
     double unbiased = squares / (rows > 1 ? rows - 1 : 1);
-    *mean = (double)a->centre[c] + offset;
+    *mean = (double)a->x[c] + offset;
     a->running_mean[c] = (float)((1 - momentum) * old_mean + momentum * *mean);
     a->running_var[c] = (float)((1 - momentum) * old_var + momentum * unbiased);
     return squares / rows;
@@ -149,8 +135,7 @@ static void finish_statistics(void *arg, int64_t first, int64_t last, int worker
         double mean = (double)a->running_mean[c], var = (double)a->running_var[c];
         if (a->sizes->training)
             var = batch_statistics(a, c, &mean);
-        else
-            a->centre[c] = a->running_mean[c];
+        a->centre[c] = (float)mean;
         double rstd = 1 / sqrt(var + (double)a->sizes->eps), slope = rstd * (double)a->w[c];
         a->mean_out[c] = mean;
         a->rstd_out[c] = rstd;
@@ -165,20 +150,36 @@ static void finish_statistics(void *arg, int64_t first, int64_t last, int worker
     }
 }
 
-/* y = slope (x - centre) + shift, and its activation */
+/* y = slope (x - centre) + shift, and its activation; up to sixteen columns of a row */
+VT_INLINE void forward_lanes(const struct batchnorm *a, int64_t r, int64_t c, int64_t left,
+                             const vt_activation_kind kind)
+{
+    const int64_t i = r * a->sizes->cols + c;
+    __builtin_prefetch(a->x + i + AHEAD);
+    vt_lanes x = vsub(vload_upto(a->x + i, left), vload_upto(a->centre + c, left));
+    vt_lanes slope = vload_upto(a->slope + c, left), shift = vload_upto(a->shift + c, left);
+    vput_upto(a->y + i, a->stream, vactivate(vfma(slope, x, shift), kind), left);
+}
+
+VT_INLINE void forward_as(const struct batchnorm *a, int64_t first, int64_t last,
+                          const vt_activation_kind kind)
+{
+    const int64_t cols = a->sizes->cols;
+    for (int64_t r = first; r < last; r++) {
+        int64_t c = 0;
+        for (; c + VT_LANES <= cols; c += VT_LANES)
+            forward_lanes(a, r, c, VT_LANES, kind);
+        if (c < cols)
+            forward_lanes(a, r, c, cols - c, kind);
+    }
+}
+
 static void forward_rows(void *arg, int64_t first, int64_t last, int worker)
 {
     const struct batchnorm *a = arg;
-    int64_t cols = a->sizes->cols;
     (void)worker;
-    for (int64_t r = first; r < last; r++)
-        for (int64_t c = 0; c < cols; c += VT_LANES) {
-            int64_t left = cols - c, i = r * cols + c;
-            vt_lanes x = vsub(vload_upto(a->x + i, left), vload_upto(a->centre + c, left));
-            vt_lanes slope = vload_upto(a->slope + c, left), shift = vload_upto(a->shift + c, left);
-            vt_lanes y = vfma(slope, x, shift);
-            vstore_upto(a->y + i, vactivate(y, a->sizes->activation), left);
-        }
+    VT_BY_ACTIVATION(a->sizes->activation, forward_as, a, first, last);
+    vstream_end();
 }
 
 void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
@@ -196,13 +197,100 @@ void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, floa
                           .w = w,
                           .b = b};
     divide_scratch(&a, sizes, scratch);
-    if (sizes->training) {
-        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_only, &a);
-        vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, choose_centre, &a);
-        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_with_dots, &a);
-    }
+    if (sizes->training)
+        vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_offsets, &a);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_statistics, &a);
-    vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, 8 * cols), forward_rows, &a);
+    a.stream = streams(&a, a.y);
+    vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, cols), forward_rows, &a);
+}
+
+static void choose_centre(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct batchnorm *a = arg;
+    (void)worker;
+    for (int64_t c = first; c < last; c++)
+        a->centre[c] = (float)a->mean[c];
+}
+
+/* Up to sixteen columns of the forward pass, for what lies before its activation. */
+struct line {
+    vt_lanes centre, slope, shift;
+};
+VT_INLINE struct line line_at(const struct batchnorm *a, int64_t c, int64_t left,
+                              const vt_activation_kind kind)
+{
+    const int64_t cols = a->sizes->cols;
+    if (kind == VT_ACT_NONE)
+        return (struct line){vload_upto(a->centre + c, left), vzero(), vzero()};
+    return (struct line){vload_upto(a->line + c, left), vload_upto(a->line + cols + c, left),
+                         vload_upto(a->line + 2 * cols + c, left)};
+}
+/* The gradient before the activation, from that behind it; x is x - centre. */
+VT_INLINE vt_lanes before_activation(const struct line *line, vt_lanes x, vt_lanes dy,
+                                     const vt_activation_kind kind)
+{
+    if (kind == VT_ACT_NONE)
+        return dy;
+    return vmul(dy, vactivate_slope(vfma(line->slope, x, line->shift), kind));
+}
+
+static void add_doubles(double *to, vt_lanes a, int64_t n)
+{
+    _Alignas(64) float value[VT_LANES];
+    if (n >= VT_LANES) {
+        const __m128 quarter[4] = {
+            _mm256_castps256_ps128(vlow(a)), _mm256_extractf128_ps(vlow(a), 1),
+            _mm256_castps256_ps128(vhigh(a)), _mm256_extractf128_ps(vhigh(a), 1)};
+        for (int q = 0; q < 4; q++)
+            _mm256_storeu_pd(to + 4 * q, _mm256_add_pd(_mm256_loadu_pd(to + 4 * q),
+                                                       _mm256_cvtps_pd(quarter[q])));
+        return;
+    }
+    vstore(value, a);
+    for (int64_t i = 0; i < n; i++)
+        to[i] += (double)value[i];
+}
+
+/* sum(g) and sum(g (x - centre)), g the gradient before the activation; up to RUN rows of up to
+ * sixteen columns */
+VT_INLINE void add_run(const struct batchnorm *a, double *sum, int64_t first, int64_t last,
+                       int64_t c, int64_t left, const vt_activation_kind kind)
+{
+    const int64_t cols = a->sizes->cols;
+    const struct line line = line_at(a, c, left, kind);
+    vt_lanes run = vzero(), dot = vzero();
+    for (int64_t i = first * cols + c; i < last * cols; i += cols) {
+        __builtin_prefetch(a->x + i + RUN * cols);
+        __builtin_prefetch(a->dy + i + RUN * cols);
+        vt_lanes x = vsub(vload_upto(a->x + i, left), line.centre);
+        vt_lanes g = before_activation(&line, x, vload_upto(a->dy + i, left), kind);
+        run = vadd(run, g);
+        dot = vfma(g, x, dot);
+    }
+    add_doubles(sum + c, run, left);
+    add_doubles(sum + cols + c, dot, left);
+}
+
+VT_INLINE void sums_as(const struct batchnorm *a, int64_t first, int64_t last,
+                       const vt_activation_kind kind)
+{
+    const int64_t cols = a->sizes->cols;
+    double *sum = sums_of(a, first);
+    for (int64_t r = first; r < last; r += RUN) {
+        const int64_t end = vt_min_i64(r + RUN, last);
+        int64_t c = 0;
+        for (; c + VT_LANES <= cols; c += VT_LANES)
+            add_run(a, sum, r, end, c, VT_LANES, kind);
+        if (c < cols)
+            add_run(a, sum, r, end, c, cols - c, kind);
+    }
+}
+
+static void sum_gradients(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct batchnorm *a = arg;
+    (void)worker;
+    VT_BY_ACTIVATION(a->sizes->activation, sums_as, a, first, last);
 }
 
 /* dx = w rstd (dy - mean(dy) - xhat mean(dy xhat)), the means 0 where the statistics are constants,
@@ -227,25 +315,43 @@ static void finish_gradients(void *arg, int64_t first, int64_t last, int worker)
     }
 }
 
-/* dx = slope dy + pull (x - centre) + shift */
+/* dx = slope g + pull (x - centre) + shift; up to sixteen columns of a row */
+VT_INLINE void backward_lanes(const struct batchnorm *a, int64_t r, int64_t c, int64_t left,
+                              const vt_activation_kind kind)
+{
+    const int64_t i = r * a->sizes->cols + c;
+    const struct line line = line_at(a, c, left, kind);
+    __builtin_prefetch(a->x + i + AHEAD);
+    __builtin_prefetch(a->dy + i + AHEAD);
+    vt_lanes x = vsub(vload_upto(a->x + i, left), line.centre);
+    vt_lanes g = before_activation(&line, x, vload_upto(a->dy + i, left), kind);
+    vt_lanes dx = vfma(vload_upto(a->pull + c, left), x, vload_upto(a->shift + c, left));
+    dx = vfma(vload_upto(a->slope + c, left), g, dx);
+    if (a->stream)
+        vput_upto(a->dx + i, true, dx, left);
+    else
+        vgive_upto(a->dx + i, a->write, dx, left);
+}
+
+VT_INLINE void backward_as(const struct batchnorm *a, int64_t first, int64_t last,
+                           const vt_activation_kind kind)
+{
+    const int64_t cols = a->sizes->cols;
+    for (int64_t r = first; r < last; r++) {
+        int64_t c = 0;
+        for (; c + VT_LANES <= cols; c += VT_LANES)
+            backward_lanes(a, r, c, VT_LANES, kind);
+        if (c < cols)
+            backward_lanes(a, r, c, cols - c, kind);
+    }
+}
+
 static void backward_rows(void *arg, int64_t first, int64_t last, int worker)
 {
     const struct batchnorm *a = arg;
-    int64_t cols = a->sizes->cols;
     (void)worker;
-    for (int64_t r = first; r < last; r++)
-        for (int64_t c = 0; c < cols; c += VT_LANES) {
-            int64_t left = cols - c, i = r * cols + c;
-            vt_lanes value = vload_upto(a->x + i, left), g = vload_upto(a->dy + i, left);
-            vt_lanes x = vsub(value, vload_upto(a->centre + c, left));
-            vt_lanes dx = vfma(vload_upto(a->pull + c, left), x, vload_upto(a->shift + c, left));
-            if (a->line) {
-                const struct line line = line_at(a->line, cols, c);
-                g = before_activation(a, &line, value, g);
-            }
-            dx = vfma(vload_upto(a->slope + c, left), g, dx);
-            vgive_upto(a->dx + i, a->write, dx, left);
-        }
+    VT_BY_ACTIVATION(a->sizes->activation, backward_as, a, first, last);
+    vstream_end();
 }
 
 void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
@@ -265,8 +371,9 @@ void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *d
                           .write = write};
     divide_scratch(&a, sizes, scratch);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, choose_centre, &a);
-    vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_with_dots, &a);
+    vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_gradients, &a);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_gradients, &a);
+    a.stream = write && streams(&a, a.dx);
     if (a.dx)
-        vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, 8 * cols), backward_rows, &a);
+        vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, cols), backward_rows, &a);
 }

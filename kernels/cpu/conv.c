@@ -334,29 +334,57 @@ static void copy_gradients(const vt_conv_pass *p, const block *b, const float *d
     }
 }
 
+/* What a block's places meet, n lines of them, to (places, width): all rows of taps side by side.
+ * Whole vectors are copied; what is too much is written over next, or not read. */
+static void gather(const vt_conv_pass *p, const block *b, const float *source, const int64_t *at,
+                   int64_t n, float *to, int64_t width)
+{
+    const int64_t run = p->kw * p->C;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < b->columns; j++, to += width)
+            for (int64_t r = 0; r < p->kh; r++) {
+                const float *from = source + at[i] + r * b->line + j * p->step * p->C;
+                for (int64_t lane = 0; lane < run; lane += VT_LANES)
+                    vstore(to + r * run + lane, vload(from + lane));
+            }
+}
+
 static void add_block(const weight_gradient *a, const block *b, float *source, int64_t group,
                       int64_t o, int64_t n, float *partial)
 {
     const vt_conv_pass *p = &a->p;
-    const int64_t run = p->kw * p->C, width = vt_ceil_div(n, TILE) * TILE;
-    int64_t at[VT_CONV_PLACES];
+    const int64_t width = vt_ceil_div(n, TILE) * TILE, gathered = vt_conv_gathered(p);
+    int64_t at[VT_CONV_PLACES], run = p->kw * p->C, rows = p->kh;
     float *dy = source + a->source;
+    lines all = {.x = source,
+                 .at = at,
+                 .n = b->images * b->rows,
+                 .places = b->columns,
+                 .x_apart = p->step * p->C,
+                 .dy_apart = width};
 
     copy_source(p, b, group, a->x, source);
     copy_gradients(p, b, a->dy, group * p->O + o, n, dy, width);
-    for (int64_t i = 0; i < b->images * b->rows; i++)
+    for (int64_t i = 0; i < all.n; i++)
         at[i] = (i / b->rows * b->lines + i % b->rows * p->step) * b->line;
-    for (int64_t r = 0; r < p->kh; r++)
+    if (gathered) {
+        float *places = dy + VT_CONV_PLACES * VT_CONV_CHANNELS;
+        gather(p, b, source, at, all.n, places, gathered);
+        all.x = places;
+        all.places *= all.n;
+        all.x_apart = gathered;
+        all.n = 1;
+        run *= rows;
+        rows = 1;
+        at[0] = 0;
+    }
+    const float *x = all.x;
+    for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < run; j += WIDE * VT_LANES)
             for (int64_t i = 0; i < n; i += TILE) {
-                const lines all = {.x = source + r * b->line + j,
-                                   .dy = dy + i,
-                                   .at = at,
-                                   .n = b->images * b->rows,
-                                   .places = b->columns,
-                                   .x_apart = p->step * p->C,
-                                   .dy_apart = width};
                 float *to = partial + i * a->terms + r * run + j;
+                all.x = x + r * b->line + j;
+                all.dy = dy + i;
                 if (WIDE > 1 && run - j > VT_LANES)
                     add_tile(&all, to, a->terms, n - i, run - j, 2);
                 else

@@ -17,6 +17,7 @@ enum {
     VT_CONV_TERMS = 192,       /* most products of a sum that is held in registers */
     VT_CONV_CHANNELS = 96,     /* most output channels of a unit of the weight's gradient */
     VT_CONV_TILE = 8,          /* most places of a tile */
+    VT_CONV_GATHERED = 160,    /* most numbers of a place that are gathered, see below */
     VT_CONV_UNITS = 32,        /* units of work wanted where places are few */
     VT_CONV_MAX_PARTS = 16,    /* partial sums of the weight's gradient ... */
     VT_CONV_PARTIAL = 1 << 24, /* ... and the floats that they may take together */
@@ -155,6 +156,17 @@ static inline int64_t vt_conv_source(const vt_conv_pass *p)
     return (n + VT_CONV_PANEL - 1) / VT_CONV_PANEL * VT_CONV_PANEL + 2 * VT_CONV_PANEL;
 }
 
+/* The weight's gradient multiplies vectors of the kernel-width * C numbers that a row of taps
+ * meets. Where they are few, as on pixels of three colours, those of all rows are gathered side by
+ * side: floats of a place then, whole vectors; 0 where that fills vectors no better. */
+static inline int64_t vt_conv_gathered(const vt_conv_pass *forward)
+{
+    const int64_t run = forward->kw * forward->C, all = forward->kh * run;
+    const int64_t vectors = vt_conv_panels(all);
+    const bool better = run < 2 * VT_CONV_PANEL && vectors < forward->kh * vt_conv_panels(run);
+    return better && all <= VT_CONV_GATHERED ? vectors * VT_CONV_PANEL : 0;
+}
+
 /* Packed weights of a pass in floats. */
 static inline int64_t vt_conv_packed(const vt_conv_pass *p)
 {
@@ -172,6 +184,15 @@ static inline int64_t vt_conv_parts(const vt_conv_pass *forward)
     parts = parts < blocks ? parts : blocks;
     parts = parts < fit ? parts : fit;
     return parts > 1 ? parts : 1;
+}
+
+/* The backward pass of a depthwise convolution goes through an image by bands: band i has row i of
+ * dy and rows [i * stride, (i + 1) * stride) of dx, as far as there are any. */
+static inline int64_t vt_dwconv_bands(const vt_conv_sizes *s)
+{
+    const int64_t h = vt_conv_out(s->H, s->kernel, s->stride, s->pad);
+    const int64_t n = vt_conv_count(s->H, s->stride);
+    return h > n ? h : n;
 }
 
 #endif

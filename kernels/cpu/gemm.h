@@ -29,7 +29,8 @@ enum {
 typedef struct vt_gemm {
     const float *a, *b;
     const float *bias; /* (n), added to the first block's sums, or NULL; only with `write` */
-    float *c;
+    float *c;          /* or NULL: only the sums are wanted */
+    float *sums; /* (m), those of op(A)'s rows are added to them, or NULL; only with a_transposed */
     int64_t m, n, k;
     bool a_transposed; /* a is (k, m) */
     bool b_transposed; /* b is (n, k) */

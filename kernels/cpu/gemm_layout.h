@@ -12,6 +12,7 @@
 typedef struct vt_gemm_cut {
     int64_t parts;         /* 1: tiles */
     int64_t terms;         /* of a part; or packed at a time: whole blocks, or all */
+    int64_t block;         /* terms whose sum is added to C at a time: at most VT_GEMM_TERMS */
     int64_t height, width; /* of a tile of C: whole panels */
 } vt_gemm_cut;
 

@@ -58,6 +58,11 @@ VT_INLINE void vstore(float *p, vt_lanes a)
 {
     _mm512_storeu_ps(p, a);
 }
+/* Past the caches; p is a multiple of 64 bytes. */
+VT_INLINE void vstream(float *p, vt_lanes a)
+{
+    _mm512_stream_ps(p, a);
+}
 /* Lanes [0, n), 0 <= n <= 16. */
 VT_INLINE vt_mask vfirst(int64_t n)
 {
@@ -81,10 +86,14 @@ VT_INLINE uint32_t vmask_bits(vt_mask mask)
 {
     return mask;
 }
-/* |a|; a with b's sign */
+/* |a|; -|a|; a with b's sign */
 VT_INLINE vt_lanes vabs(vt_lanes a)
 {
     return _mm512_abs_ps(a);
+}
+VT_INLINE vt_lanes vminus_abs(vt_lanes a)
+{
+    return _mm512_or_ps(a, _mm512_set1_ps(-0.0f));
 }
 VT_INLINE vt_lanes vcopysign(vt_lanes a, vt_lanes b)
 {
@@ -100,6 +109,11 @@ VT_INLINE vt_ints vround_ints(vt_lanes a)
 VT_INLINE vt_lanes vfloat_ints(vt_ints a)
 {
     return _mm512_cvtepi32_ps(a);
+}
+/* y 2^n for whole n, rounded once; 0 where not `stays`, whatever y and n are there. */
+VT_INLINE vt_lanes vscale(vt_mask stays, vt_lanes y, vt_lanes n)
+{
+    return _mm512_maskz_scalef_ps(stays, y, n);
 }
 VT_INLINE vt_ints vint_set1(int32_t x)
 {
@@ -192,6 +206,11 @@ VT_INLINE void vstore(float *p, vt_lanes a)
     _mm256_storeu_ps(p, a.low);
     _mm256_storeu_ps(p + 8, a.high);
 }
+VT_INLINE void vstream(float *p, vt_lanes a)
+{
+    _mm256_stream_ps(p, a.low);
+    _mm256_stream_ps(p + 8, a.high);
+}
 VT_INLINE vt_mask vfirst(int64_t n)
 {
     const __m256i count = _mm256_set1_epi32((int32_t)n);
@@ -226,6 +245,11 @@ VT_INLINE vt_lanes vabs(vt_lanes a)
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return (vt_lanes){_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high)};
 }
+VT_INLINE vt_lanes vminus_abs(vt_lanes a)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return (vt_lanes){_mm256_or_ps(a.low, sign), _mm256_or_ps(a.high, sign)};
+}
 VT_INLINE vt_lanes vcopysign(vt_lanes a, vt_lanes b)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -240,6 +264,23 @@ VT_INLINE vt_ints vround_ints(vt_lanes a)
 VT_INLINE vt_lanes vfloat_ints(vt_ints a)
 {
     return (vt_lanes){_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
+}
+/* 2^n in two factors, because 2^n alone can lie outside the normal numbers; n = 0 where the result
+ * is not asked for, as processors take a hundred cycles over one below the normal numbers. */
+VT_INLINE __m256 vscale_eight(__m256 stays, __m256 y, __m256 n)
+{
+    const __m256i bias = _mm256_set1_epi32(127);
+    __m256i whole = _mm256_cvtps_epi32(_mm256_and_ps(stays, n));
+    __m256i half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
+    half = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    rest = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
+    y = _mm256_mul_ps(_mm256_mul_ps(y, _mm256_castsi256_ps(half)), _mm256_castsi256_ps(rest));
+    return _mm256_and_ps(stays, y);
+}
+VT_INLINE vt_lanes vscale(vt_mask stays, vt_lanes y, vt_lanes n)
+{
+    return (vt_lanes){vscale_eight(stays.low, y.low, n.low),
+                      vscale_eight(stays.high, y.high, n.high)};
 }
 VT_INLINE vt_ints vint_set1(int32_t x)
 {
@@ -303,10 +344,18 @@ VT_BINARY(vmin, min_ps)
 /* Comparisons; false if either is NaN */
 VT_COMPARE(vless, _CMP_LT_OQ)
 VT_COMPARE(vequal, _CMP_EQ_OQ)
+/* Not less: true if either is NaN */
+VT_COMPARE(vnot_less, _CMP_NLT_UQ)
 
 VT_INLINE vt_lanes vzero(void)
 {
     return vset1(0.0f);
+}
+
+/* After a loop with vstream, before another thread is told of it. */
+VT_INLINE void vstream_end(void)
+{
+    _mm_sfence();
 }
 
 /* Sum of the lanes: i with i + 8, then + 4, + 2, + 1. */
@@ -330,6 +379,7 @@ VT_INLINE float vlargest(vt_lanes a)
 VT_INLINE vt_lanes vpoly(vt_lanes x, const float *p, int n)
 {
     vt_lanes sum = vset1(p[n - 1]);
+#pragma GCC unroll 16 /* else gcc leaves a loop from seven terms on */
     for (int i = n - 2; i >= 0; i--)
         sum = vfma(sum, x, vset1(p[i]));
     return sum;

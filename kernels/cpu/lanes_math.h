@@ -8,31 +8,36 @@
 
 #include "kernels/cpu/lanes.h"
 
-/* 2^n for n in [-126, 127] */
-VT_INLINE vt_lanes vpower_of_two(vt_ints n)
-{
-    return vfrom_bits(vint_shift_left(vint_add(n, vint_set1(127)), 23));
-}
-
-/* e^x, below 1 ulp; 0 below -104, infinity above 88.8.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 P(r). */
-VT_INLINE vt_lanes vexp(vt_lanes x)
+/* e^x = y 2^n, x in [-104, 89]: x = n ln 2 + r, |r| <= ln 2 / 2; y = e^r = 1 + r + r^2 P(r). */
+struct power {
+    vt_lanes y, n;
+};
+VT_INLINE struct power vexp_parts(vt_lanes x)
 {
     static const float p[] = {5.000000095e-01f, 1.666651884e-01f, 4.166620580e-02f,
                               8.368889364e-03f, 1.395049108e-03f};
-    /* What vanishes is not computed: processors take a hundred cycles over a result that small. */
-    vt_mask vanishes = vless(x, vset1(-104.0f));
-    x = vmin(vset1(89.0f), vselect(vanishes, vzero(), x)); /* the constant first: a NaN stays */
-    vt_ints n = vround_ints(vmul(x, vset1(1.44269504f)));
-    vt_lanes whole = vfloat_ints(n);
+    /* the nearest whole number: larger by this, a float has no bits for less than 1 */
+    const vt_lanes large = vset1(0x1.8p23f);
+    vt_lanes n = vsub(vfma(x, vset1(1.44269504f), large), large);
     /* ln 2 in two parts; the first has so few bits that its product with n is exact */
-    vt_lanes r = vfnma(whole, vset1(0.693359375f), x);
-    r = vfnma(whole, vset1(-2.12194440e-4f), r);
+    vt_lanes r = vfnma(n, vset1(0.693359375f), x);
+    r = vfnma(n, vset1(-2.12194440e-4f), r);
     vt_lanes y = vfma(vfma(vpoly(r, p, 5), r, vset1(1.0f)), r, vset1(1.0f));
-    /* two factors, because 2^n alone can lie outside the normal numbers */
-    vt_ints half = vint_shift_right(n, 1);
-    y = vmul(vmul(y, vpower_of_two(half)), vpower_of_two(vint_sub(n, half)));
-    return vselect(vanishes, vzero(), y);
+    return (struct power){y, n};
+}
+
+/* e^x, below 1 ulp; 0 below -104, infinity above 88.8. */
+VT_INLINE vt_lanes vexp(vt_lanes x)
+{
+    vt_mask stays = vnot_less(x, vset1(-104.0f));
+    struct power e = vexp_parts(vmin(vset1(89.0f), x)); /* the constant first: a NaN stays */
+    return vscale(stays, e.y, e.n);
+}
+/* The same for x <= 0 or NaN. */
+VT_INLINE vt_lanes vexp_falling(vt_lanes x)
+{
+    struct power e = vexp_parts(x);
+    return vscale(vnot_less(x, vset1(-104.0f)), e.y, e.n);
 }
 
 /* Natural logarithm, below 1 ulp; -infinity at 0, NaN below.
@@ -76,7 +81,7 @@ VT_INLINE vt_lanes verf(vt_lanes x)
     vt_lanes square = vmul(x, x);
     vt_lanes inner = vfma(vpoly(square, p, 7), x, x);
     vt_lanes t = vmin(vset1(4.0f), vabs(x)); /* erf(4) rounds to 1 */
-    vt_lanes rest = vexp(vmul(vsub(vzero(), t), vpoly(t, q, 7)));
+    vt_lanes rest = vexp_falling(vmul(vsub(vzero(), t), vpoly(t, q, 7)));
     vt_lanes outer = vcopysign(vsub(vset1(1.0f), rest), x);
     return vselect(vless(vabs(x), vset1(1.0f)), inner, outer);
 }

@@ -51,13 +51,18 @@ static int64_t cut(int64_t size)
 
 /* Our own kernels compute whole vectors of columns and panels of rows: thinner products, such as
  * those of a classifier's head, are OpenBLAS's. */
+static bool fits_lanes(const vt_gemm *g)
+{
+    return g->m >= VT_GEMM_ROWS && g->n >= VT_LANES && g->k > 0;
+}
+
 static void run_product(vt_dev *d, const vt_gemm *g, void *scratch)
 {
     thin p = {.g = g, .blas = vt_dev_blas(d), .height = g->m, .width = g->n};
     VT_ASSERT(g->m <= INT_MAX && g->n <= INT_MAX && g->k <= INT_MAX);
     if (g->m == 0 || g->n == 0)
         return;
-    if (g->m >= VT_GEMM_ROWS && g->n >= VT_LANES && g->k > 0) {
+    if (fits_lanes(g)) {
         VT_CPU(gemm)(d, g, scratch);
         return;
     }
@@ -128,16 +133,21 @@ void VT_CPU(linear_bwd_x)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
 void VT_CPU(linear_bwd_w)(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x, int64_t rows,
                           int64_t out, int64_t in, void *scratch)
 {
-    if (dw != NULL) {
-        const vt_gemm g = {.c = dw,
-                           .a = vt_floats(dy),
-                           .a_transposed = true,
-                           .b = vt_floats(x),
-                           .m = out,
-                           .n = in,
-                           .k = rows};
-        run_product(d, &g, scratch);
+    vt_gemm g = {.c = dw,
+                 .a = vt_floats(dy),
+                 .a_transposed = true,
+                 .b = vt_floats(x),
+                 .m = out,
+                 .n = in,
+                 .k = rows};
+    if (fits_lanes(&g)) {
+        /* dy is read once: its sums are taken where it is packed. */
+        g.sums = db;
+        VT_CPU(gemm)(d, &g, scratch);
+        return;
     }
+    if (dw != NULL)
+        run_product(d, &g, scratch);
     if (db != NULL && rows > 0) {
         float *partial = scratch;
         int64_t chunks = vt_row_chunks(rows);

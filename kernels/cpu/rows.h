@@ -26,6 +26,22 @@ VT_INLINE void vstore_upto(float *p, vt_lanes a, int64_t left)
         vstore_first(p, a, left);
 }
 
+/* Whether n floats at p are written past the caches: they would not fit, and written the usual way
+ * each line is read from memory before. Whole lines only. */
+enum { VT_STREAM_FLOATS = 2 << 20 };
+VT_INLINE bool vt_streams(const float *p, int64_t n)
+{
+    return n >= VT_STREAM_FLOATS && (uintptr_t)p % (VT_LANES * sizeof *p) == 0;
+}
+/* With `stream` p is a multiple of 64 bytes, and vstream_end follows the loop. */
+VT_INLINE void vput_upto(float *p, bool stream, vt_lanes a, int64_t left)
+{
+    if (stream && left >= VT_LANES)
+        vstream(p, a);
+    else
+        vstore_upto(p, a, left);
+}
+
 /* p = a, or p += a: how a gradient is handed on. */
 VT_INLINE void vgive_upto(float *p, bool write, vt_lanes a, int64_t left)
 {

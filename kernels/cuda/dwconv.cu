@@ -95,8 +95,8 @@ void VT_CUDA(dwconv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_
              vt_conv_forward(sizes));
 }
 
-void VT_CUDA(dwconv_bwd_x)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
-                           const vt_conv_sizes *sizes, void *scratch)
+static void grade_input(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
+                        const vt_conv_sizes *sizes, void *scratch)
 {
     const float *packed = pack(d, w, sizes, scratch);
     for (int64_t i = 0; i < sizes->stride && i < sizes->H; i++)
@@ -185,8 +185,8 @@ size_t VT_CUDA(dwconv_scratch)(const vt_conv_sizes *sizes, bool backward)
     return (size_t)((parts > 1 ? parts : 1) * weights) * sizeof(float);
 }
 
-void VT_CUDA(dwconv_bwd_w)(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_conv_sizes *sizes,
-                           void *scratch)
+static void grade_weight(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_conv_sizes *sizes,
+                         void *scratch)
 {
     const vt_conv_pass p = vt_conv_forward(sizes);
     const weight_cut cut = cut_weight(p);
@@ -199,4 +199,13 @@ void VT_CUDA(dwconv_bwd_w)(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_c
               cut.across, cut.sets, cut.height);
     VT_LAUNCH(d, add_weight_parts, vt_blocks(sizes->C * taps), VT_THREADS, 0, dw, partial,
               (int64_t)1, sizes->C, taps, cut.parts);
+}
+
+void VT_CUDA(dwconv_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, vt_buf dy, vt_buf x, vt_buf w,
+                         const vt_conv_sizes *sizes, void *scratch)
+{
+    if (dx.data)
+        grade_input(d, dx, write, dy, w, sizes, scratch);
+    if (dw)
+        grade_weight(d, dw, dy, x, sizes, scratch);
 }

@@ -105,9 +105,6 @@ void vt_op_dwconv_fwd(const vt_call *c)
 
 void vt_op_dwconv_bwd(const vt_call *c)
 {
-    if (c->dx[W].data)
-        c->k->dwconv_bwd_w(c->dev, c->dx[W].data, c->dy, c->x[X], &c->node->conv, c->scratch);
-    if (c->dx[X].data)
-        c->k->dwconv_bwd_x(c->dev, c->dx[X], c->write[X], c->dy, c->x[W], &c->node->conv,
-                           c->scratch);
+    c->k->dwconv_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dy, c->x[X], c->x[W],
+                     &c->node->conv, c->scratch);
 }
