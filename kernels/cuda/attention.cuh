@@ -233,7 +233,7 @@ VT_DEVICE void add_product(float out[R][L], const float scores[R][K], const atte
                            const memory &m, const float *columns, const tile<K> &t)
 {
     const int lane = (int)threadIdx.x % VT_WARP, stride = a.cut.stride;
-    const float *from = columns + (lane * L < stride - L ? lane * L : 0);
+    const float *from = columns + (lane * L + L <= stride ? lane * L : 0);
     for (int j = 0; j < K; j++) {
         const int left = t.n - t.first - VT_WARP * j, n = left < VT_WARP ? left : VT_WARP;
         if (n <= 0)
