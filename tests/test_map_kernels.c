@@ -577,8 +577,8 @@ static void shapes_that_do_not_fit_are_refused(void **state)
 
 /* ---- the cases */
 
-static void (*const RUNS[])(struct run *r) = {run_norm, run_activated_norms, run_resize,
-                                              run_pooling, run_concat, run_sequence_pool};
+static void (*const RUNS[])(struct run *r) = {run_norm,    run_activated_norms, run_resize,
+                                              run_pooling, run_concat,          run_sequence_pool};
 enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
 
 static void agrees_with_loops_in_double(void **state)
@@ -635,8 +635,8 @@ static void bits_do_not_depend_on_threads_order_or_width(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        {"batch norm and the kernels of maps agree with loops in double", agrees_with_loops_in_double,
-         NULL, NULL, NULL},
+        {"batch norm and the kernels of maps agree with loops in double",
+         agrees_with_loops_in_double, NULL, NULL, NULL},
         {"half a million rows cost batch norm no digits", half_a_million_rows_cost_no_digits, NULL,
          NULL, NULL},
         {"equal values and single rows are normalised", equal_values_and_single_rows_are_normalised,

@@ -468,11 +468,12 @@ static inline plan cut_work(const vt_attention_map *map, const vt_attention_size
               : (a).cut.columns == 2 ? kernel<L, 2, 8>                                             \
               : (a).cut.columns == 4 ? kernel<L, 4, 8>                                             \
                                      : kernel<L, 8, 4>,                                            \
-              dim3((unsigned)(a).cut.blocks), (unsigned)(a).cut.warps * VT_WARP, (a).cut.shared, a)
+              dim3((unsigned)(a).cut.blocks), (unsigned)(a).cut.warps * VT_WARP, (a).cut.shared,   \
+              a)
 
 static inline attention describe(vt_buf qkv, const float *table, const float *pad_bias,
-                          const vt_attention_map *map, const vt_attention_sizes *sizes,
-                          const vt_step *step)
+                                 const vt_attention_map *map, const vt_attention_sizes *sizes,
+                                 const vt_step *step)
 {
     attention a = {};
     a.qkv = vt_floats(qkv);

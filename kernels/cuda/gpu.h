@@ -43,8 +43,8 @@ void vt_gpu_forget(vt_gpu *gpu, void *recording);
 
 /* c (m, n) = op(a) (m, k) op(b) (k, n) (+ c if `add`) (+ bias (n) if not NULL), row-major without
  * gaps, sums in fp32. op transposes a stored (k, m), b stored (n, k). The sum over k is one chain
- * of partial sums that the shape alone fixes: never split among parts added by atomics. batch > 1: as
- * many products, each operand's matrices one behind the other, the bias the same for all. m, n
+ * of partial sums that the shape alone fixes: never split among parts added by atomics. batch > 1:
+ * as many products, each operand's matrices one behind the other, the bias the same for all. m, n
  * and k are not 0. */
 typedef struct vt_matmul {
     float *c;
