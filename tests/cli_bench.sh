@@ -46,9 +46,10 @@ assert bench["loss"] > 0 and bench["peak_bytes"] > 0
 END
 done
 
-check "a row a layer" bench "$dir/layers" quick/vit --steps 1 --warm-up 0 --layers
+check "a row a layer" bench "$dir/layers" quick/vit --steps 1 --warm-up 1 --layers
 check "names the layers" grep -q '^blocks.1.attn.qkv *backward' "$dir/layers"
-refused "no steps are wrong use" 64 '--steps goes from 1' quick/vit --steps 0
+refused "no steps are wrong use" 64 'go from 1' quick/vit --steps 0
+refused "no warm-up is wrong use: the memory is read after it" 64 "go from 1" quick/vit --warm-up 0
 refused "a trace that cannot be written" 66 "$dir/none" quick/vit --steps 1 \
     --trace "$dir/none/trace.json"
 exit "$status"

@@ -17,24 +17,25 @@ VT_INLINE void forward_as(const struct activation *a, int64_t first, int64_t las
     }
 }
 
+VT_INLINE void backward_loop(const struct activation *a, int64_t first, int64_t last,
+                             const vt_activation_kind kind, const bool remake)
+{
+    for (int64_t i = first; i < last; i += VT_LANES) {
+        int64_t left = last - i;
+        vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
+        vgive_upto(a->dx + i, a->write, vmul(dy, vactivate_slope(x, kind)), left);
+        if (remake) /* shares with the slope what both compute */
+            vstore_upto(a->y + i, vactivate(x, kind), left);
+    }
+}
+
 VT_INLINE void backward_as(const struct activation *a, int64_t first, int64_t last,
                            const vt_activation_kind kind)
 {
-    if (a->y && a->write) /* the usual case: the slope and the value share what they compute */
-        for (int64_t i = first; i < last; i += VT_LANES) {
-            int64_t left = last - i;
-            vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
-            vstore_upto(a->dx + i, vmul(dy, vactivate_slope(x, kind)), left);
-            vstore_upto(a->y + i, vactivate(x, kind), left);
-        }
+    if (a->y)
+        backward_loop(a, first, last, kind, true);
     else
-        for (int64_t i = first; i < last; i += VT_LANES) {
-            int64_t left = last - i;
-            vt_lanes x = vload_upto(a->x + i, left), dy = vload_upto(a->dy + i, left);
-            vgive_upto(a->dx + i, a->write, vmul(dy, vactivate_slope(x, kind)), left);
-            if (a->y)
-                vstore_upto(a->y + i, vactivate(x, kind), left);
-        }
+        backward_loop(a, first, last, kind, false);
 }
 
 static void forward_part(void *arg, int64_t first, int64_t last, int worker)

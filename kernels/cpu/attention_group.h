@@ -218,26 +218,6 @@ VT_INLINE float make_scores(float *row, const group_shape *s, const float *bias,
     return vlargest(largest);
 }
 
-/* e^x for x below 88, 0 below -87: scores against the largest or the log of their sum. As vexp,
- * without the care for results that vanish beside 1. */
-VT_INLINE vt_lanes exp_of_score(vt_lanes x)
-{
-    static const float p[] = {5.000000095e-01f, 1.666651884e-01f, 4.166620580e-02f,
-                              8.368889364e-03f, 1.395049108e-03f};
-    /* 1.5 * 2^23 + 127: added, it leaves the nearest integer as a float's exponent in the low bits
-     */
-    const vt_lanes magic = vset1(12583039.0f), lowest = vset1(-87.0f);
-    const vt_mask vanishes = vless(x, lowest);
-    x = vmax(lowest, x); /* the constant first: a NaN stays */
-    vt_lanes shifted = vfma(x, vset1(1.44269504f), magic);
-    vt_lanes whole = vsub(shifted, magic);
-    vt_lanes r = vfnma(whole, vset1(0.693359375f), x);
-    r = vfnma(whole, vset1(-2.12194440e-4f), r);
-    vt_lanes y = vfma(vfma(vpoly(r, p, 5), r, vset1(1.0f)), r, vset1(1.0f));
-    y = vmul(y, vfrom_bits(vint_shift_left(vbits_of(shifted), 23)));
-    return vselect(vanishes, vzero(), y);
-}
-
 /* Scores become weights, not yet divided by their sum. */
 VT_INLINE void softmax_row(float *row, const group_shape *s, const float *bias, float scale,
                            float *largest, float *sum, float *inverse)
@@ -245,7 +225,7 @@ VT_INLINE void softmax_row(float *row, const group_shape *s, const float *bias, 
     const float top = make_scores(row, s, bias, scale);
     vt_lanes total = vzero();
     for (int64_t j = 0; j < s->row; j += VT_LANES) {
-        vt_lanes weight = exp_of_score(vsub(vload(row + j), vset1(top)));
+        vt_lanes weight = vexp_falling(vsub(vload(row + j), vset1(top)));
         vstore(row + j, weight);
         total = vadd(total, weight);
     }
@@ -283,7 +263,7 @@ VT_INLINE void softmax_row_backward(float *row, float *drow, const group_shape *
     for (int64_t j = 0; j < s->row; j += VT_LANES) {
         vt_lanes dots = j < s->first_pad ? vload(row + j) : pad;
         vt_lanes dweight = j < s->first_pad ? vload(drow + j) : dpad;
-        vt_lanes weight = exp_of_score(vsub(vfma(dots, factor, vload(bias + j)), log_sum));
+        vt_lanes weight = vexp_falling(vsub(vfma(dots, factor, vload(bias + j)), log_sum));
         if (factors != NULL)
             dweight = vmul(dweight, vload(factors + j));
         vstore(row + j, weight);

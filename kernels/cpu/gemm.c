@@ -28,8 +28,8 @@ typedef struct product {
     const vt_gemm *g;
     vt_dev *dev;
     vt_gemm_cut cut;
-    float *
-        scratch; /* panels of B: [panel][term][VT_GEMM_COLUMNS]; or sums: [part][m], [part][m][n] */
+    /* Panels of B: [panel][term][VT_GEMM_COLUMNS]; or the parts' sums: [part][m], [part][m][n]. */
+    float *scratch;
     int64_t first, last; /* the terms that are packed */
     int64_t columns;     /* tiles side by side */
 } product;

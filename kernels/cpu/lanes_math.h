@@ -33,7 +33,7 @@ VT_INLINE vt_lanes vexp(vt_lanes x)
     struct power e = vexp_parts(vmin(vset1(89.0f), x)); /* the constant first: a NaN stays */
     return vscale(stays, e.y, e.n);
 }
-/* The same for x <= 0 or NaN. */
+/* The same for x <= 88 or NaN: what is known not to overflow, such as an exponent that falls. */
 VT_INLINE vt_lanes vexp_falling(vt_lanes x)
 {
     struct power e = vexp_parts(x);

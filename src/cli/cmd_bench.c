@@ -72,10 +72,9 @@ vt_status vt_cmd_bench(int argc, char **argv)
     bench_options.steps = steps.given ? (int64_t)steps.value : STEPS;
     bench_options.warm_up = warm_up.given ? (int64_t)warm_up.value : WARM_UP;
     bench_options.trace = trace != NULL;
-    if (bench_options.steps < 1 || bench_options.steps > STEPS_MAX || bench_options.warm_up < 0 ||
+    if (bench_options.steps < 1 || bench_options.steps > STEPS_MAX || bench_options.warm_up < 1 ||
         bench_options.warm_up > STEPS_MAX)
-        return vt_usage_error("bench", "--steps goes from 1, --warm-up from 0, both to %d",
-                              STEPS_MAX);
+        return vt_usage_error("bench", "--steps and --warm-up go from 1 to %d", STEPS_MAX);
     status = vt_options_load(&common, arguments.v[0], &config);
     if (status != VT_OK)
         return status;

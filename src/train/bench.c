@@ -395,7 +395,7 @@ vt_status vt_bench_run(vt_bench *bench, const vt_config *config, const vt_bench_
 {
     struct timer t = {.bench = bench, .step = -1};
     *bench = (vt_bench){.options = *options, .batch = config->train_batch};
-    VT_ASSERT(options->steps >= 1);
+    VT_ASSERT(options->steps >= 1 && options->warm_up >= 1);
     vt_status status = prepare(&t, config, err);
     if (status == VT_OK) {
         const double side = (double)config->model_image;

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 typedef struct vt_bench_options {
-    int64_t steps, warm_up; /* of training, and as many of evaluation; steps >= 1 */
+    int64_t steps, warm_up; /* of training, and as many of evaluation; both >= 1 */
     bool layers;            /* a row a call, not a row an op */
     bool trace;             /* keep the times of each call, for vt_bench_trace */
 } vt_bench_options;

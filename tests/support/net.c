@@ -251,6 +251,7 @@ static void replace_gradients(vt_net *net, const vt_call *call)
                 continue;
             if (!call->dx[in].data) /* this call computes the gradients of other inputs */
                 continue;
+            net->given[g].used = true;
             for (int64_t i = 0; i < call->node->in[in]->shape.size; i++) {
                 float dy = net->given[g].dy[i] * net->given[g].factor;
                 vt_dev_write(net->dev, (float *)call->dx[in].data + i, &dy, sizeof dy);
@@ -337,8 +338,13 @@ static void check_between_params(const vt_net *net)
 void vt_net_run(vt_net *net)
 {
     memset(net->memory.grads, 0, (size_t)net->memory.n_trained * sizeof(float));
+    for (int g = 0; g < net->n_given; g++)
+        net->given[g].used = false;
     vt_net_forward(net);
     vt_program_backward(net->program, watch, net);
+    for (int g = 0; g < net->n_given; g++)
+        if (!net->given[g].used)
+            fail_msg("a gradient that was handed in found no step to enter by");
     for (int i = 0; i < net->n_leaves; i++) {
         const vt_node *source = net->leaf[i].source;
         char gradient[VT_NET_NAME + 1];

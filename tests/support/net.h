@@ -51,6 +51,7 @@ typedef struct vt_net {
         const vt_node *node;
         const float *dy;
         float factor;
+        bool used;
     } given[2]; /* gradients handed in */
     int n_given;
     bool poison;
