@@ -2,8 +2,8 @@
 #
 # MODE=release (the default), debug (address and undefined sanitizers), tsan (thread sanitizer) or
 # emulated (as debug, with the CUDA kernels compiled for a GPU that the tests bring along); each
-# builds in build/MODE. CUDA=no leaves the CUDA backend out where nvcc is installed. ./vitrine and ./vitrine-h5 are links to the release build.
-# V=1 shows the compiler's commands.
+# builds in build/MODE. CUDA=no leaves the CUDA backend out where nvcc is installed. ./vitrine and
+# ./vitrine-h5 are links to the release build. V=1 shows the compiler's commands.
 
 MODE ?= release
 PREFIX ?= /usr/local
@@ -46,21 +46,20 @@ support_sources := $(wildcard tests/support*.c tests/support/*.c)
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 CUDA ?= $(if $(NVCC),yes,no)
-cuda_sources := $(wildcard kernels/cuda/*.cu)
-backends := cpu
+cuda_sources := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
+cuda_objects :=
 ifeq ($(MODE),emulated)
-backends += cuda
 CXXFLAGS = $(OPTIMISE_emulated) -std=c++17 -fno-exceptions -fno-rtti -march=x86-64-v3 \
            -ffp-contract=off -Wall -Wextra -Wshadow -Werror
-cuda_objects := $(BUILD)/kernels/cuda/backend.o $(cuda_sources:%.cu=$(BUILD)/%.o) \
+cuda_objects := $(patsubst %,$(BUILD)/%.o,$(basename $(cuda_sources))) \
                 $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/cuda/*.cc)) \
                 $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/cuda/*.c))
 else ifeq ($(MODE)-$(CUDA),release-yes)
-backends += cuda
-NVCCFLAGS = -O3 -std=c++17 -Werror all-warnings -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
+NVCCFLAGS = -O3 -std=c++17 -Werror all-warnings \
+            -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
             -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
             -gencode arch=compute_90,code=compute_90
-cuda_objects := $(BUILD)/kernels/cuda/backend.o $(cuda_sources:%.cu=$(BUILD)/%.o) \
+cuda_objects := $(patsubst %,$(BUILD)/%.o,$(basename $(cuda_sources))) \
                 $(patsubst %.cu,$(BUILD)/%.o,$(wildcard kernels/cuda/nvcc/*.cu))
 LIBS += -L$(dir $(realpath $(NVCC)))../lib64 -lcudart_static -lrt
 endif
@@ -68,7 +67,7 @@ endif
 # Every CPU kernel is compiled once for each vector width; the program picks one when it starts.
 lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) \
                $(foreach isa,avx2 avx512,$(kernel_sources:%.c=$(BUILD)/%.$(isa).o)) \
-               $(BUILD)/backends.o $(cuda_objects)
+               $(cuda_objects)
 h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
 support_objects := $(support_sources:%.c=$(BUILD)/%.o)
 test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
@@ -105,7 +104,7 @@ tests: $(test_programs) ## build the test programs without running them
 # Objects, not the library: a name that is defined twice must not link.
 $(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
 	$(link) $(filter %.o,$^) $(LIBS)
-	$(if $(filter cuda,$(backends))$(filter-out release,$(MODE)),,@echo '  note: without the CUDA \
+	$(if $(cuda_objects)$(filter-out release,$(MODE)),,@echo '  note: without the CUDA \
 	backend: $(if $(NVCC),CUDA=$(CUDA),no nvcc; scripts/setup --cuda gets it or says how)')
 
 # The library: these take what they need.
@@ -133,6 +132,9 @@ endef
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
+ifneq ($(cuda_objects),)
+$(BUILD)/kernels/backends.o: CPPFLAGS += -DVT_WITH_CUDA
+endif
 $(BUILD)/%.avx2.o: CPPFLAGS += -DVT_ISA=avx2
 $(BUILD)/%.avx2.o: %.c $(BUILD)/flags
 	$(compile)
@@ -153,14 +155,6 @@ $(BUILD)/%.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,nvcc) $(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -Ikernels/cuda/nvcc -c -o $@ $<
 endif
-
-# The list of backends that kernels/backend.h declares.
-$(BUILD)/backends.o: $(BUILD)/backends.c $(BUILD)/flags
-	$(call compile)
-$(BUILD)/backends.c: FORCE
-	$(call write_if_changed,'#include "kernels/backend.h"' \
-	    $(backends:%='extern const vt_backend vt_%_backend;') \
-	    'const vt_backend *const vt_backends[] = {' $(backends:%='    &vt_%_backend,') '    0};')
 
 # Three small files that are rewritten only when what they hold changes, so that other flags, another
 # list of sources or another commit rebuild what depends on them and nothing else.

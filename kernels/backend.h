@@ -29,7 +29,7 @@ typedef struct vt_backend {
 
 extern const vt_backend vt_cpu_backend;
 
-/* The backends of this build, the CPU first, ended by NULL: a file that make writes. */
+/* The backends of this build, the CPU first, ended by NULL. */
 extern const vt_backend *const vt_backends[];
 
 /* The backend's state of a device, for its kernels. */
