@@ -18,7 +18,10 @@ size_t vt_dtype_size(vt_dtype type)
 {
     switch (type) {
     case VT_F32:
+    case VT_TF32:
         return sizeof(float);
+    case VT_BF16:
+        return sizeof(uint16_t);
     case VT_I32:
         return sizeof(int32_t);
     case VT_F64:

@@ -7,7 +7,8 @@
  * Layout: channels last, (batch, H, W, C) = (batch, N, C), row-major, no gaps.
  *
  * Order of arguments: device, outputs, saved values, inputs, sizes, scalars.
- * vt_buf values have the plan's activation type; `float *` is fp32 on every backend (statistics,
+ * vt_buf values have the plan's activation type (F32, TF32 or BF16; all of one call the same,
+ * unless said), and every sum is taken in fp32; `float *` is fp32 on every backend (statistics,
  * small parameters, all parameter gradients, optimiser state). All pointers are device pointers.
  * `write`: the gradient is written if true and added to if false. Parameter gradients always add.
  * Optional pointers say so ("or NULL"). Where an op has several inputs, the gradient of one that is
@@ -28,7 +29,9 @@ extern "C" {
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum vt_dtype { VT_F32, VT_I32, VT_F64 } vt_dtype;
+/* Types of values. TF32: float, of which products may take the 11 leading bits (tensor cores).
+ * BF16: the upper half of a float. The CPU backend computes in F32 alone. */
+typedef enum vt_dtype { VT_F32, VT_TF32, VT_BF16, VT_I32, VT_F64 } vt_dtype;
 size_t vt_dtype_size(vt_dtype type);
 
 typedef struct vt_buf {
@@ -59,9 +62,10 @@ typedef uint32_t vt_draw_stream;
  * rows [i * h, min(rows, (i + 1) * h)) with h = ceil(rows / chunks). */
 int64_t vt_row_chunks(int64_t rows);
 
-/* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out) or NULL. scratch:
+/* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out); its data
+ * may be NULL. scratch:
  * linear_scratch(...) bytes in each pass, and on the CPU vt_linear_worker_scratch() a thread. */
-typedef void vt_linear_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
+typedef void vt_linear_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b, int64_t rows,
                               int64_t out, int64_t in, void *scratch);
 /* dx (rows, in) = or += dy w */
 typedef void vt_linear_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w, int64_t rows,
@@ -176,14 +180,14 @@ typedef void vt_merge_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_
 /*
  * ---- convolution: x (batch, H, W, C) -> y (batch, Ho, Wo, O), Ho = (H + 2 pad - kernel) / stride
  * + 1 rounded down (vt_conv_out), Wo likewise, both >= 1; outside the map is 0. w (O, C / groups,
- * kernel, kernel), b (O) or NULL. scratch: conv_scratch(sizes, backward) bytes in each pass, and
- * on the CPU vt_conv_worker_scratch(sizes) bytes a thread.
+ * kernel, kernel), b (O); its data may be NULL. scratch: conv_scratch(sizes, backward) bytes in
+ * each pass, and on the CPU vt_conv_worker_scratch(sizes) bytes a thread.
  */
 typedef struct vt_conv_sizes {
     int64_t batch, H, W, C, O, kernel, stride, pad, groups;
 } vt_conv_sizes;
 int64_t vt_conv_out(int64_t size, int64_t kernel, int64_t stride, int64_t pad);
-typedef void vt_conv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
+typedef void vt_conv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b,
                             const vt_conv_sizes *sizes, void *scratch);
 typedef void vt_conv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
                               const vt_conv_sizes *sizes, void *scratch);
@@ -340,6 +344,8 @@ typedef void vt_clip_factor_fn(vt_dev *d, vt_step *step, const double *sum, floa
 
 /* ---- plain memory */
 typedef void vt_fill_zero_fn(vt_dev *d, void *data, size_t size_bytes);
+/* to = from (n), rounded to nearest even where `to` is BF16. */
+typedef void vt_convert_fn(vt_dev *d, vt_buf to, vt_buf from, int64_t n);
 /* Number of the first element that is not finite, or -1. */
 typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
 
@@ -389,6 +395,7 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(sum_squares)                                                                                 \
     X(clip_factor)                                                                                 \
     X(fill_zero)                                                                                   \
+    X(convert)                                                                                     \
     X(find_nonfinite)
 
 /* How much scratch memory the kernels above take. */

@@ -58,7 +58,7 @@ static const struct shape shapes[] = {
     {"dropout", 3, 2, 16, 1, 33, 1, 0, false, false, false, 0.25f},
     {"dropout with a table and padding", 2, 3, 24, 3, 49, 3, 17, true, true, true, 0.5f},
 };
-enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+enum { N_SHassert_ptr_equal(vt_dev_kernels(dev)S = sizeof shapes / sizeof *shapes };
 
 struct problem {
     const struct shape *shape;
@@ -424,11 +424,11 @@ static void assert_near(const struct problem *p, const char *what, const float *
 static void compare_all(bool write)
 {
     vt_dev *dev = new_device(2);
-    for (int i = 0; i < N_SHAPES; i++) {
+    for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
         struct problem p;
         problem_init(&p, &shapes[i]);
         struct reference expected = refer(&p);
-        struct results r = compute(&p, dev, vt_dev_kernels(dev), write);
+        struct results r = compute(&p, dev, device_kernels(dev), write);
         assert_near(&p, "y", r.y, expected.y, p.n_y, 0);
         assert_near(&p, "lse", r.lse, expected.lse, p.n_lse, 0);
         assert_near(&p, "probs", r.probs, expected.probs, p.n_probs, 0);
@@ -489,7 +489,7 @@ static void assert_slopes(const struct problem *p, float *x, struct sized gradie
 static void reference_has_the_right_slopes(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_SHAPES; i++) {
+    for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
         struct problem p;
         if (shapes[i].places > 31 || shapes[i].batch > 5)
             continue;
@@ -522,14 +522,14 @@ static void bits_do_not_depend_on_the_machine(void **state)
     static const int threads[] = {1, 2, 3, 5};
     const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    char hex[N_SHAPES][VT_SHA256_HEX_SIZE], what[80];
+    char hex[N_SHassert_ptr_equal(vt_dev_kernels(dev)S][VT_SHA256_HEX_SIZE], what[80];
     if (!wide && !on_gpu())
         print_message("AVX-512 against AVX2 not compared: this processor has no AVX-512\n");
 
     for (int t = 0; t < 4; t++) {
         vt_dev *dev = new_device(threads[t]);
-        const vt_kernels *narrow = on_gpu() ? vt_dev_kernels(dev) : &vt_avx2_table;
-        for (int i = 0; i < N_SHAPES; i++) {
+        const vt_kernels *narrow = on_gpu() ? device_kernels(dev) : &vt_avx2_table;
+        for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
             struct problem p;
             problem_init(&p, &shapes[i]);
             if (t == 0) {
@@ -567,7 +567,7 @@ static void captured_weights_are_those_used(void **state)
         for (int64_t i = 0; i < s.places; i++)
             for (int64_t c = 0; c < s.width; c++)
                 p.qkv[(image * s.places + p.token[i]) * 72 + 48 + c] = c == p.place[i] ? 1 : 0;
-    struct results r = compute(&p, dev, vt_dev_kernels(dev), true);
+    struct results r = compute(&p, dev, device_kernels(dev), true);
     for (int64_t image = 0; image < s.batch; image++)
         for (int64_t i = 0; i < s.places; i++)
             assert_memory_equal(r.y + (image * s.places + p.token[i]) * 24,
@@ -586,7 +586,7 @@ static void large_scores_stay_finite(void **state)
     problem_init(&p, &shapes[5]);
     for (int64_t i = 0; i < p.n_qkv; i++)
         p.qkv[i] *= 1000.0f;
-    struct results r = compute(&p, dev, vt_dev_kernels(dev), true);
+    struct results r = compute(&p, dev, device_kernels(dev), true);
     for (int64_t i = 0; i < p.n_y; i++)
         assert_true(isfinite(r.y[i]) && fabsf(r.y[i]) <= 2000.001f);
     for (int64_t i = 0; i < p.n_qkv; i++)
@@ -607,7 +607,7 @@ static void nan_stays_in_its_group_and_head(void **state)
     const vt_attention_group *g = &p.groups[3];
     const int64_t token = p.token[g->first];
     p.qkv[(image * p.map.tokens + token) * 3 * channels + channels + head * s->width] = NAN; /* k */
-    struct results r = compute(&p, dev, vt_dev_kernels(dev), true);
+    struct results r = compute(&p, dev, device_kernels(dev), true);
     for (int64_t i = 0; i < p.n_y; i++) {
         const int64_t row = i / channels, of_head = i % channels / s->width;
         bool member = false;

@@ -112,8 +112,8 @@ static struct results compute(struct run *r, const struct conv_case *c)
         float *backward = new_scratch(r, r->k->conv_scratch(s, true));
         const size_t worker = vt_conv_worker_scratch(s);
         poison_workers(r, worker);
-        k->conv_fwd(r->dev, buf(a.y), buf(a.x), buf(a.w), a.b, s, forward);
-        k->conv_fwd(r->dev, buf(a.y_plain), buf(a.x), buf(a.w), NULL, s, forward);
+        k->conv_fwd(r->dev, buf(a.y), buf(a.x), buf(a.w), buf(a.b), s, forward);
+        k->conv_fwd(r->dev, buf(a.y_plain), buf(a.x), buf(a.w), (vt_buf){0}, s, forward);
         k->conv_bwd_x(r->dev, buf(a.dx), true, buf(a.dy), buf(a.w), s, backward);
         k->conv_bwd_x(r->dev, buf(a.dx_added), false, buf(a.dy), buf(a.w), s, backward);
         k->conv_bwd_w(r->dev, a.dw, a.db, buf(a.dy), buf(a.x), s, backward);
@@ -209,7 +209,7 @@ static void agrees_with_plain_loops(void **state)
     struct run *r = calloc(1, sizeof *r);
     assert_non_null(r);
     r->dev = new_device(2);
-    r->k = vt_dev_kernels(r->dev);
+    r->k = device_kernels(r->dev);
     for (int i = 0; i < N_CASES; i++) {
         struct results a = compute(r, &cases[i]);
         check_case(&cases[i], &a);
@@ -272,7 +272,7 @@ static void gradients_may_be_absent(void **state)
     const struct conv_case *c = &cases[2];
     assert_non_null(r);
     r->dev = new_device(2);
-    r->k = vt_dev_kernels(r->dev);
+    r->k = device_kernels(r->dev);
     struct results a = compute(r, c);
     float *scratch = new_scratch(r, r->k->conv_scratch(&c->s, true));
     r->k->conv_bwd_w(r->dev, a.dw_before, NULL, buf(a.dy), buf(a.x), &c->s, scratch);

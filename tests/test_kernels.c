@@ -551,7 +551,7 @@ static void digest_family(const struct family *family, const vt_kernels *k, int 
 {
     struct run r = {.dev = new_device(threads), .k = k};
     if (on_gpu())
-        r.k = vt_dev_kernels(r.dev);
+        r.k = device_kernels(r.dev);
     vt_sha256 hash;
     vt_pool_shuffle(vt_dev_pool(r.dev), shuffle);
     family->run(&r);

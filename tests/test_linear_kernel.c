@@ -4,6 +4,7 @@
  *
  * Bounds: U is the largest relative rounding error of one float operation. A sum of k products may
  * be off by U * (2 + sqrt(k)) times the sum of their absolute values: errors of random sign.
+ * Where a result is rounded to another precision, that one rounding is added.
  */
 #include "base/hash.h"
 #include "base/mem.h"
@@ -38,7 +39,7 @@ static float *new_values(int64_t n, uint32_t sample)
     vt_rng rng = vt_rng_at(3, VT_STREAM_TEST, 4, 0, sample);
     assert_non_null(x);
     for (int64_t i = 0; i < n; i++)
-        x[i] = 2.0f * vt_rng_uniform(&rng, (uint64_t)i) - 1.0f;
+        x[i] = rounded_number(2.0f * vt_rng_uniform(&rng, (uint64_t)i) - 1.0f);
     return x;
 }
 
@@ -53,7 +54,7 @@ static float *new_output(int64_t n, float start)
 
 static int64_t scratch_floats(const vt_dev *dev, struct shape s)
 {
-    const vt_kernels *k = vt_dev_kernels(dev);
+    const vt_kernels *k = device_kernels(dev);
     const size_t forward = k->linear_scratch(s.rows, s.out, s.in, false);
     const size_t backward = k->linear_scratch(s.rows, s.out, s.in, true);
     return (int64_t)((forward > backward ? forward : backward) / sizeof(float));
@@ -99,8 +100,10 @@ static struct results compute(const struct problem *p, vt_dev *dev, const vt_ker
     const vt_buf x = {p->x, VT_F32}, w = {p->w, VT_F32}, dy = {p->dy, VT_F32};
     float *scratch = new_scratch(dev, s);
 
-    k->linear_fwd(dev, (vt_buf){r.y, VT_F32}, x, w, p->b, s.rows, s.out, s.in, scratch);
-    k->linear_fwd(dev, (vt_buf){r.y_plain, VT_F32}, x, w, NULL, s.rows, s.out, s.in, scratch);
+    k->linear_fwd(dev, (vt_buf){r.y, VT_F32}, x, w, (vt_buf){p->b, VT_F32}, s.rows, s.out, s.in,
+                  scratch);
+    k->linear_fwd(dev, (vt_buf){r.y_plain, VT_F32}, x, w, (vt_buf){0}, s.rows, s.out, s.in,
+                  scratch);
     k->linear_bwd_x(dev, (vt_buf){r.dx, VT_F32}, true, dy, w, s.rows, s.out, s.in, scratch);
     k->linear_bwd_x(dev, (vt_buf){r.dx_added, VT_F32}, false, dy, w, s.rows, s.out, s.in, scratch);
     k->linear_bwd_w(dev, r.dw, r.db, dy, x, s.rows, s.out, s.in, scratch);
@@ -123,6 +126,7 @@ struct product {
     const float *a, *b, *start;
     int64_t m, n, k, a_row, a_column, b_row, b_column;
     double all;
+    bool rounded; /* to the precision that is tested */
 };
 
 static void assert_product(const char *what, const float *x, struct product p)
@@ -137,7 +141,10 @@ static void assert_product(const char *what, const float *x, struct product p)
                 size += fabs(term);
             }
             const double error = fabs((double)x[i * p.n + j] - value);
-            if (!(error <= U * (2 + sqrt((double)p.k)) * size))
+            double bound = U * (2 + sqrt((double)p.k)) * size;
+            if (p.rounded)
+                bound += rounded_slack(fabs(value) + bound);
+            if (!(error <= bound))
                 fail_msg("%s (%lld x %lld, %lld terms)[%lld, %lld]: %.9g, expected %.9g", what,
                          (long long)p.m, (long long)p.n, (long long)p.k, (long long)i, (long long)j,
                          (double)x[i * p.n + j], value);
@@ -156,20 +163,21 @@ static void products_agree(void **state)
         const struct shape s = shapes[i];
         struct problem p;
         problem_init(&p, s);
-        struct results r = compute(&p, dev, vt_dev_kernels(dev));
-        struct product y = {p.x, p.w, p.b, s.rows, s.out, s.in, s.in, 1, 1, s.in, 0};
+        struct results r = compute(&p, dev, device_kernels(dev));
+        struct product y = {p.x, p.w, p.b, s.rows, s.out, s.in, s.in, 1, 1, s.in, 0, true};
         assert_product("y", r.y, y);
         y.start = NULL;
         assert_product("y without bias", r.y_plain, y);
-        struct product dx = {p.dy, p.w, NULL, s.rows, s.in, s.out, s.out, 1, s.in, 1, 0};
+        struct product dx = {p.dy, p.w, NULL, s.rows, s.in, s.out, s.out, 1, s.in, 1, 0, true};
         assert_product("dx", r.dx, dx);
         dx.all = 2;
         assert_product("dx, added", r.dx_added, dx);
         assert_product(
             "dw", r.dw,
-            (struct product){p.dy, p.x, NULL, s.out, s.in, s.rows, 1, s.out, s.in, 1, 2});
-        assert_product("db", r.db,
-                       (struct product){&one, p.dy, NULL, 1, s.out, s.rows, 0, 0, s.out, 1, 2});
+            (struct product){p.dy, p.x, NULL, s.out, s.in, s.rows, 1, s.out, s.in, 1, 2, false});
+        assert_product(
+            "db", r.db,
+            (struct product){&one, p.dy, NULL, 1, s.out, s.rows, 0, 0, s.out, 1, 2, false});
         free_results(&r);
         problem_release(&p);
     }
@@ -183,12 +191,12 @@ static void gradients_may_be_absent(void **state)
     vt_dev *dev = new_device(2);
     problem_init(&p, shapes[4]);
     const struct shape s = p.s;
-    struct results all = compute(&p, dev, vt_dev_kernels(dev));
+    struct results all = compute(&p, dev, device_kernels(dev));
     float *dw = new_output(s.out * s.in, 2), *db = new_output(s.out, 2);
     float *scratch = new_scratch(dev, s);
     const vt_buf x = {p.x, VT_F32}, dy = {p.dy, VT_F32};
-    vt_dev_kernels(dev)->linear_bwd_w(dev, dw, NULL, dy, x, s.rows, s.out, s.in, scratch);
-    vt_dev_kernels(dev)->linear_bwd_w(dev, NULL, db, dy, x, s.rows, s.out, s.in, scratch);
+    device_kernels(dev)->linear_bwd_w(dev, dw, NULL, dy, x, s.rows, s.out, s.in, scratch);
+    device_kernels(dev)->linear_bwd_w(dev, NULL, db, dy, x, s.rows, s.out, s.in, scratch);
     assert_memory_equal(dw, all.dw, (size_t)(s.out * s.in) * sizeof(float));
     assert_memory_equal(db, all.db, (size_t)s.out * sizeof(float));
     vt_free(dw);
@@ -201,7 +209,7 @@ static void gradients_may_be_absent(void **state)
 
 static const vt_kernels *table_of(const vt_dev *dev, bool wide)
 {
-    return on_gpu() ? vt_dev_kernels(dev) : wide ? &vt_avx512_table : &vt_avx2_table;
+    return on_gpu() ? device_kernels(dev) : wide ? &vt_avx512_table : &vt_avx2_table;
 }
 
 static void hash_results(const struct problem *p, vt_dev *dev, const vt_kernels *k, char *hex)

@@ -599,7 +599,7 @@ static void digest(void (*function)(struct run *), const vt_kernels *k, int thre
 {
     struct run r = {.dev = new_device(threads), .k = k};
     if (on_gpu())
-        r.k = vt_dev_kernels(r.dev);
+        r.k = device_kernels(r.dev);
     vt_sha256 hash;
     vt_pool_shuffle(vt_dev_pool(r.dev), (uint64_t)threads * 1000003);
     function(&r);

@@ -240,8 +240,8 @@ static void run_pass(pass a)
     vt_grid_run(vt_dev_pool(a.dev), units * a.divides, 1, compute_units, &a);
 }
 
-void VT_CPU(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
-                      const vt_conv_sizes *sizes, void *scratch)
+void VT_CPU(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b, const vt_conv_sizes *sizes,
+                      void *scratch)
 {
     run_pass((pass){.p = vt_conv_forward(sizes),
                     .dev = d,
@@ -249,7 +249,7 @@ void VT_CPU(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
                     .packed = scratch,
                     .from = vt_floats(x),
                     .w = vt_floats(w),
-                    .bias = b,
+                    .bias = b.data,
                     .write = true});
 }
 

@@ -102,14 +102,14 @@ static void sum_columns(void *arg, int64_t first, int64_t last, int worker)
     }
 }
 
-void VT_CPU(linear_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
+void VT_CPU(linear_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b, int64_t rows,
                         int64_t out, int64_t in, void *scratch)
 {
     const vt_gemm g = {.c = vt_floats(y),
                        .a = vt_floats(x),
                        .b = vt_floats(w),
                        .b_transposed = true,
-                       .bias = b,
+                       .bias = b.data,
                        .write = true,
                        .m = rows,
                        .n = out,

@@ -1,5 +1,7 @@
 #include "kernels/cpu/rows.h"
 
+#include "kernels/bf16.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
@@ -14,6 +16,23 @@ static void fill_part(void *arg, int64_t first, int64_t last, int worker)
 void VT_CPU(fill_zero)(vt_dev *d, void *data, size_t size_bytes)
 {
     vt_grid_run(vt_dev_pool(d), (int64_t)size_bytes, FILL_BYTES, fill_part, data);
+}
+
+/* Only F32 is met in training; the other types let a test hold another backend's roundings against
+ * these. */
+void VT_CPU(convert)(vt_dev *d, vt_buf to, vt_buf from, int64_t n)
+{
+    float *floats = to.data;
+    uint16_t *halves = to.data;
+    (void)d;
+    for (int64_t i = 0; i < n; i++) {
+        const float x = from.type == VT_BF16 ? vt_bf16_to_float(((const uint16_t *)from.data)[i])
+                                             : ((const float *)from.data)[i];
+        if (to.type == VT_BF16)
+            halves[i] = vt_bf16_of_float(x);
+        else
+            floats[i] = x;
+    }
 }
 
 struct search {

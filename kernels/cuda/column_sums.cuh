@@ -8,7 +8,8 @@
  * row. */
 enum { VT_COLUMN_LINES = 16, VT_COLUMN_THREADS = VT_COLUMN_LINES * VT_WARP };
 
-VT_KERNEL sum_columns(float *partial, const float *x, int64_t rows, int64_t cols, int64_t height,
+template <typename T>
+VT_KERNEL sum_columns(float *partial, const T *x, int64_t rows, int64_t cols, int64_t height,
                       int64_t across)
 {
     float *room = vt_shared<float>();
@@ -20,9 +21,9 @@ VT_KERNEL sum_columns(float *partial, const float *x, int64_t rows, int64_t cols
         int64_t row = chunk * height + line;
         for (; row + 3 * VT_COLUMN_LINES < end; row += 4 * VT_COLUMN_LINES)
             for (int i = 0; i < 4; i++)
-                sum[i] += x[(row + i * VT_COLUMN_LINES) * cols + column];
+                sum[i] += vt_get(&x[(row + i * VT_COLUMN_LINES) * cols + column]);
         for (; row < end; row += VT_COLUMN_LINES)
-            sum[0] += x[row * cols + column];
+            sum[0] += vt_get(&x[row * cols + column]);
     }
     room[threadIdx.x] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     vt_sync();
@@ -47,15 +48,17 @@ VT_KERNEL add_column_sums(float *to, const float *partial, int64_t cols, int64_t
 
 /* to (cols) += the sum of the rows of x (rows, cols). partial: chunks * cols floats; no more
  * chunks are made than leave each a row. */
-static inline void vt_add_columns(vt_dev *d, float *to, const float *x, int64_t rows, int64_t cols,
+static inline void vt_add_columns(vt_dev *d, float *to, vt_buf x, int64_t rows, int64_t cols,
                                   int64_t chunks, float *partial)
 {
     if (rows == 0 || cols == 0)
         return;
     const int64_t height = vt_ceil_div(rows, chunks), across = vt_ceil_div(cols, VT_WARP);
     const int64_t n = vt_ceil_div(rows, height);
-    VT_LAUNCH(d, sum_columns, dim3((unsigned)(n * across)), VT_COLUMN_THREADS,
-              VT_COLUMN_THREADS * sizeof(float), partial, x, rows, cols, height, across);
+    VT_BY_TYPE(x, T,
+               VT_LAUNCH(d, sum_columns<T>, dim3((unsigned)(n * across)), VT_COLUMN_THREADS,
+                         VT_COLUMN_THREADS * sizeof(float), partial, vt_values<T>(x), rows, cols,
+                         height, across));
     VT_LAUNCH(d, add_column_sums, vt_blocks(cols), VT_THREADS, 0, to, partial, cols, n);
 }
 

@@ -24,10 +24,31 @@ VT_SCRATCH_LIST(X)
 
 enum { VT_WARP = 32, VT_THREADS = 256 };
 
+/* A bfloat16 in memory. Kernels compute in float: vt_get and vt_put stand between. */
+struct vt_bf16 {
+    uint16_t bits;
+};
+
 static inline float *vt_floats(vt_buf buf)
 {
     return static_cast<float *>(buf.data);
 }
+template <typename T> static inline T *vt_values(vt_buf buf)
+{
+    return static_cast<T *>(buf.data);
+}
+
+/* The statement with T as the type of the buffer's values: VT_BY_TYPE(y, T, VT_LAUNCH(...)). */
+#define VT_BY_TYPE(buf, T, ...)                                                                    \
+    do {                                                                                           \
+        if ((buf).type == VT_BF16) {                                                               \
+            typedef vt_bf16 T;                                                                     \
+            __VA_ARGS__;                                                                           \
+        } else {                                                                                   \
+            typedef float T;                                                                       \
+            __VA_ARGS__;                                                                           \
+        }                                                                                          \
+    } while (0)
 
 static inline int64_t vt_ceil_div(int64_t a, int64_t b)
 {
@@ -48,9 +69,30 @@ VT_DEVICE int64_t vt_index()
     return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
-VT_DEVICE void vt_give(float *to, bool write, float value)
+VT_DEVICE float vt_get(const float *from)
 {
-    *to = write ? value : *to + value;
+    return *from;
+}
+VT_DEVICE float vt_get(const vt_bf16 *from)
+{
+    const uint32_t bits = (uint32_t)from->bits << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+VT_DEVICE void vt_put(float *to, float value)
+{
+    *to = value;
+}
+VT_DEVICE void vt_put(vt_bf16 *to, float value)
+{
+    to->bits = (uint16_t)vt_bf16_pair(value, 0.0f);
+}
+
+/* Written, or added to what is there. */
+template <typename T> VT_DEVICE void vt_give(T *to, bool write, float value)
+{
+    vt_put(to, write ? value : vt_get(to) + value);
 }
 
 /* The same for all 32 threads of a warp: a tree whose shape is fixed. */

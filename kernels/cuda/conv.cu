@@ -256,7 +256,7 @@ static bool is_linear(const vt_conv_sizes *s)
     return s->kernel == 1 && s->stride == 1 && s->pad == 0 && s->groups == 1;
 }
 
-void VT_CUDA(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
+void VT_CUDA(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b,
                        const vt_conv_sizes *sizes, void *scratch)
 {
     if (is_linear(sizes)) {
@@ -268,7 +268,7 @@ void VT_CUDA(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b,
     a.to = vt_floats(y);
     a.write = true;
     a.from = vt_floats(x);
-    a.bias = b;
+    a.bias = vt_floats(b);
     a.packed = static_cast<float *>(scratch);
     a.p = vt_conv_forward(sizes);
     run_pass(d, a, vt_floats(w));
@@ -458,5 +458,5 @@ void VT_CUDA(conv_bwd_w)(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
                   p.C, p.kh * p.kw, cut.parts);
     }
     if (db)
-        vt_add_columns(d, db, vt_floats(dy), places, sizes->O, bias_parts(places), partial);
+        vt_add_columns(d, db, dy, places, sizes->O, bias_parts(places), partial);
 }

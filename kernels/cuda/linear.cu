@@ -38,34 +38,38 @@ size_t VT_CUDA(linear_scratch)(int64_t rows, int64_t out, int64_t in, bool backw
 }
 
 /* What is left of a product whose sums have no terms. */
-VT_KERNEL fill_rows(float *c, const float *bias, int64_t elements, int64_t n)
+template <typename T> VT_KERNEL fill_rows(T *c, const T *bias, int64_t elements, int64_t n)
 {
     const int64_t i = vt_index();
     if (i < elements)
-        c[i] = bias ? bias[i % n] : 0.0f;
+        vt_put(&c[i], bias ? vt_get(&bias[i % n]) : 0.0f);
 }
 
 static void multiply(vt_dev *d, const vt_matmul *product)
 {
     const int64_t elements = product->m * product->n;
+    const vt_buf c = {product->c, product->c_type};
     if (elements == 0)
         return;
     if (product->k > 0)
         vt_gpu_matmul(vt_dev_gpu(d), product);
     else if (!product->add)
-        VT_LAUNCH(d, fill_rows, vt_blocks(elements), VT_THREADS, 0, product->c, product->bias,
-                  elements, product->n);
+        VT_BY_TYPE(c, T,
+                   VT_LAUNCH(d, fill_rows<T>, vt_blocks(elements), VT_THREADS, 0,
+                             static_cast<T *>(product->c), static_cast<const T *>(product->bias),
+                             elements, product->n));
 }
 
-void VT_CUDA(linear_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
+void VT_CUDA(linear_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b, int64_t rows,
                          int64_t out, int64_t in, void *)
 {
     vt_matmul p = {};
-    p.c = vt_floats(y);
-    p.a = vt_floats(x);
-    p.b = vt_floats(w);
+    p.type = p.c_type = y.type;
+    p.c = y.data;
+    p.a = x.data;
+    p.b = w.data;
     p.b_transposed = true;
-    p.bias = b;
+    p.bias = b.data;
     p.m = rows;
     p.n = out;
     p.k = in;
@@ -76,9 +80,10 @@ void VT_CUDA(linear_bwd_x)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w
                            int64_t out, int64_t in, void *)
 {
     vt_matmul p = {};
-    p.c = vt_floats(dx);
-    p.a = vt_floats(dy);
-    p.b = vt_floats(w);
+    p.type = p.c_type = dx.type;
+    p.c = dx.data;
+    p.a = dy.data;
+    p.b = w.data;
     p.add = !write;
     p.m = rows;
     p.n = in;
@@ -97,19 +102,22 @@ VT_KERNEL add_parts(float *dw, const float *partial, int64_t elements, int64_t p
     dw[i] += sum;
 }
 
-static void add_weight_gradient(vt_dev *d, float *dw, const float *dy, const float *x, int64_t rows,
+static void add_weight_gradient(vt_dev *d, float *dw, vt_buf dy, vt_buf x, int64_t rows,
                                 int64_t out, int64_t in, float *partial)
 {
     const int64_t parts = count_parts(rows, out, in), height = rows / parts / 16 * 16; /* aligned */
+    const size_t size = vt_dtype_size(x.type);
     vt_matmul p = {};
+    p.type = x.type;
+    p.c_type = VT_F32;
     p.a_transposed = true;
     p.m = out;
     p.n = in;
     int64_t done = 0;
     if (parts > 1) {
         p.c = partial;
-        p.a = dy;
-        p.b = x;
+        p.a = dy.data;
+        p.b = x.data;
         p.k = height;
         p.batch = parts;
         multiply(d, &p);
@@ -117,8 +125,8 @@ static void add_weight_gradient(vt_dev *d, float *dw, const float *dy, const flo
         done = parts * height;
     }
     p.c = dw;
-    p.a = dy + done * out;
-    p.b = x + done * in;
+    p.a = static_cast<const char *>(dy.data) + (size_t)(done * out) * size;
+    p.b = static_cast<const char *>(x.data) + (size_t)(done * in) * size;
     p.k = rows - done;
     p.batch = 1;
     p.add = true;
@@ -130,7 +138,7 @@ void VT_CUDA(linear_bwd_w)(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
 {
     float *partial = static_cast<float *>(scratch);
     if (dw)
-        add_weight_gradient(d, dw, vt_floats(dy), vt_floats(x), rows, out, in, partial);
+        add_weight_gradient(d, dw, dy, x, rows, out, in, partial);
     if (db)
-        vt_add_columns(d, db, vt_floats(dy), rows, out, vt_row_chunks(rows), partial);
+        vt_add_columns(d, db, dy, rows, out, vt_row_chunks(rows), partial);
 }

@@ -10,12 +10,38 @@ void VT_CUDA(fill_zero)(vt_dev *d, void *data, size_t size_bytes)
 }
 
 /* Each block searches one part of x for the first value that is not finite; n if there is none. */
+template <typename T, typename F> VT_KERNEL convert(T *to, const F *from, int64_t n)
+{
+    const int64_t i = vt_index();
+    if (i < n)
+        vt_put(&to[i], vt_get(&from[i]));
+}
+
+void VT_CUDA(convert)(vt_dev *d, vt_buf to, vt_buf from, int64_t n)
+{
+    if (n == 0)
+        return;
+    VT_BY_TYPE(to, T,
+               VT_BY_TYPE(from, F,
+                          VT_LAUNCH(d, (convert<T, F>), vt_blocks(n), VT_THREADS, 0,
+                                    vt_values<T>(to), vt_values<F>(from), n)));
+}
+
+VT_DEVICE double number(const double *x)
+{
+    return *x;
+}
+template <typename T> VT_DEVICE double number(const T *x)
+{
+    return vt_get(x);
+}
+
 template <typename T> VT_KERNEL search_part(int64_t *found, const T *x, int64_t n, int64_t part)
 {
     const int64_t start = blockIdx.x * part, end = start + part < n ? start + part : n;
     int64_t *room = vt_shared<int64_t>(), mine = n;
     for (int64_t i = start + threadIdx.x; mine == n && i < end; i += SEARCH_THREADS)
-        if (!(fabs((double)x[i]) < (double)INFINITY))
+        if (!(fabs(number(&x[i])) < (double)INFINITY))
             mine = i;
     room[threadIdx.x] = mine;
     for (int gap = SEARCH_THREADS / 2; gap > 0; gap /= 2) {
@@ -38,8 +64,9 @@ int64_t VT_CUDA(find_nonfinite)(vt_dev *d, vt_buf x, int64_t n)
         VT_LAUNCH(d, search_part<double>, dim3(PARTS), SEARCH_THREADS, room, answer,
                   static_cast<const double *>(x.data), n, part);
     else
-        VT_LAUNCH(d, search_part<float>, dim3(PARTS), SEARCH_THREADS, room, answer,
-                  static_cast<const float *>(x.data), n, part);
+        VT_BY_TYPE(x, T,
+                   VT_LAUNCH(d, search_part<T>, dim3(PARTS), SEARCH_THREADS, room, answer,
+                             vt_values<T>(x), n, part));
     vt_gpu_read(vt_dev_gpu(d), found, answer, sizeof found);
     for (int i = 0; i < PARTS; i++)
         if (found[i] < n)

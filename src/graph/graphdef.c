@@ -18,11 +18,14 @@ static uint64_t type_number(vt_dtype type)
 {
     switch (type) {
     case VT_F32:
+    case VT_TF32:
         return 1;
     case VT_F64:
         return 2;
     case VT_I32:
         return 3;
+    case VT_BF16:
+        return 14;
     }
     return 0;
 }

@@ -67,7 +67,7 @@ vt_status vt_op_conv_infer(vt_node *n, vt_error *err)
 
 void vt_op_conv_fwd(const vt_call *c)
 {
-    c->k->conv_fwd(c->dev, c->y, c->x[X], c->x[W], c->x[B].data, &c->node->conv, c->scratch);
+    c->k->conv_fwd(c->dev, c->y, c->x[X], c->x[W], c->x[B], &c->node->conv, c->scratch);
 }
 
 void vt_op_conv_bwd(const vt_call *c)

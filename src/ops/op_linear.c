@@ -34,8 +34,8 @@ vt_status vt_op_linear_infer(vt_node *n, vt_error *err)
 void vt_op_linear_fwd(const vt_call *c)
 {
     int64_t in = vt_shape_last(c->node->in[X]->shape), out = vt_shape_last(c->node->shape);
-    c->k->linear_fwd(c->dev, c->y, c->x[X], c->x[W], c->x[B].data, c->node->shape.size / out, out,
-                     in, c->scratch);
+    c->k->linear_fwd(c->dev, c->y, c->x[X], c->x[W], c->x[B], c->node->shape.size / out, out, in,
+                     c->scratch);
 }
 
 void vt_op_linear_bwd(const vt_call *c)

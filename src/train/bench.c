@@ -80,7 +80,7 @@ static void measure_machine(struct timer *t)
     if (t->n_rates == RATES_MAX)
         return;
     double start = vt_clock_s();
-    k->linear_fwd(t->dev, y, x, w, NULL, MATRIX, MATRIX, MATRIX, t->matrix[3]);
+    k->linear_fwd(t->dev, y, x, w, (vt_buf){0}, MATRIX, MATRIX, MATRIX, t->matrix[3]);
     double between = vt_clock_s();
     vt_grid_run(vt_dev_pool(t->dev), COPY_BYTES, COPY_CHUNK_BYTES, copy_chunk, t->copy);
     double end = vt_clock_s();

@@ -210,8 +210,8 @@ static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
         for (size_t i = 0; i < floats; i++)
             host[i] = vt_rng_uniform(&rng, i) - 0.5F;
         vt_dev_write(dev, x, host, floats * sizeof *host);
-        k->linear_fwd(dev, (vt_buf){y, VT_F32}, (vt_buf){x, VT_F32}, (vt_buf){w, VT_F32}, NULL,
-                      ROWS, OUT, IN, scratch);
+        k->linear_fwd(dev, (vt_buf){y, VT_F32}, (vt_buf){x, VT_F32}, (vt_buf){w, VT_F32},
+                      (vt_buf){0}, ROWS, OUT, IN, scratch);
         k->linear_bwd_x(dev, (vt_buf){dx, VT_F32}, true, (vt_buf){dy, VT_F32}, (vt_buf){w, VT_F32},
                         ROWS, OUT, IN, scratch);
         k->linear_bwd_w(dev, dw, NULL, (vt_buf){dy, VT_F32}, (vt_buf){x, VT_F32}, ROWS, OUT, IN,

@@ -1,5 +1,7 @@
 #include "lanes.h"
 
+#include "kernels/bf16.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,7 @@ vt_grid vt_grid_now;
 
 static struct {
     fiber fibers[MOST_THREADS];
-    uint64_t slots[MOST_THREADS];
+    uint32_t slots[MOST_THREADS][6];
     int order[MOST_THREADS];
     int n;
     int current;
@@ -116,7 +118,46 @@ void vt_lane_wait_for_warp()
 
 void *vt_lane_slot(int warp_lane)
 {
-    return &block.slots[block.current / WARP * WARP + warp_lane];
+    return block.slots[block.current / WARP * WARP + warp_lane];
+}
+
+float vt_value_bf16(uint32_t bits, int half)
+{
+    return vt_bf16_to_float(uint16_t(bits >> 16 * half));
+}
+
+/* The core reads no more than 19 bits. */
+float vt_value_tf32(uint32_t bits, int)
+{
+    float x;
+    bits &= ~0x1fffu;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Of the numbers a register holds, `pack` neighbours, lane t = lane % 4 has those from pack * t of
+ * the first four registers' worth of terms, and of the second. */
+void vt_lanes_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], vt_value_of *value,
+                       int k)
+{
+    const int lane = vt_lane_now->warp_lane, g = lane / 4, t = lane % 4, pack = k / 8;
+    uint32_t *mine = static_cast<uint32_t *>(vt_lane_slot(lane));
+    memcpy(mine, a, 4 * sizeof *a);
+    memcpy(mine + 4, b, 2 * sizeof *b);
+    vt_lane_wait_for_warp();
+    for (int i = 0; i < 4; i++) {
+        const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
+        double sum = c[i];
+        for (int term = 0; term < k; term++) {
+            const int second = term / (4 * pack), from = term / pack % 4;
+            const uint32_t *left = static_cast<uint32_t *>(vt_lane_slot(row % 8 * 4 + from));
+            const uint32_t *right = static_cast<uint32_t *>(vt_lane_slot(column * 4 + from));
+            sum += double(value(left[2 * second + row / 8], term % pack)) *
+                   double(value(right[4 + second], term % pack));
+        }
+        c[i] = float(sum);
+    }
+    vt_lane_wait_for_warp();
 }
 
 static void prepare_fiber(int i)

@@ -45,8 +45,16 @@ extern vt_grid vt_grid_now;
 
 void vt_lane_wait_for_block();
 void vt_lane_wait_for_warp();
-/* Eight bytes for each thread of the warp, to hand values over. */
+/* 24 bytes for each thread of the warp, to hand values over. */
 void *vt_lane_slot(int warp_lane);
+
+/* A tensor core's product, as kernels/cuda/nvcc/port.h lays it out among the threads of a warp, k
+ * terms; `value` takes a number out of its register. */
+typedef float vt_value_of(uint32_t bits, int half);
+float vt_value_bf16(uint32_t bits, int half);
+float vt_value_tf32(uint32_t bits, int half);
+void vt_lanes_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], vt_value_of *value,
+                       int k);
 
 /* Runs body(data) once in each thread of the grid, or notes it if the GPU is recording. */
 void vt_lanes_launch(vt_gpu *gpu, const char *name, dim3 blocks, unsigned threads, size_t shared,

@@ -5,6 +5,7 @@
 #ifndef VT_CUDA_PORT_H
 #define VT_CUDA_PORT_H
 
+#include "kernels/bf16.h"
 #include "kernels/cuda/gpu.h"
 #include "lanes.h"
 
@@ -51,6 +52,26 @@ template <typename T> VT_DEVICE T vt_shfl(T value, int lane)
 template <typename T> VT_DEVICE T vt_shfl_xor(T value, int mask)
 {
     return vt_shfl(value, vt_lane_now->warp_lane ^ mask);
+}
+
+VT_DEVICE uint32_t vt_bf16_pair(float first, float second)
+{
+    return vt_bf16_of_float(first) | (uint32_t)vt_bf16_of_float(second) << 16;
+}
+/* Ties away from zero. */
+VT_DEVICE uint32_t vt_tf32(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits + 0x1000u) & ~0x1fffu;
+}
+VT_DEVICE void vt_mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    vt_lanes_multiply(c, a, b, vt_value_bf16, 16);
+}
+VT_DEVICE void vt_mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    vt_lanes_multiply(c, a, b, vt_value_tf32, 8);
 }
 
 VT_DEVICE float rsqrtf(float x)

@@ -62,7 +62,7 @@ static inline void fill_normal(struct run *r, float *data, int64_t n, float size
 {
     vt_rng rng = vt_rng_at(1, VT_STREAM_TEST, 0, 0, r->drawn++);
     for (int64_t i = 0; i < n; i++)
-        data[i] = centre + size * (float)vt_rng_normal(&rng, (uint64_t)i);
+        data[i] = rounded_number(centre + size * (float)vt_rng_normal(&rng, (uint64_t)i));
 }
 
 static inline float *input(struct run *r, int64_t n)
@@ -94,6 +94,16 @@ static inline int32_t *labels_below(struct run *r, int64_t n, int64_t classes)
 static inline vt_buf buf(const float *data)
 {
     return (vt_buf){(void *)(uintptr_t)data, VT_F32};
+}
+
+/* The bound is that of the computation in floats; a result that is rounded to another type (one of
+ * a vt_buf) may be off by that rounding too. */
+static inline void check_rounded(const char *what, int64_t i, double got, double want, double bound)
+{
+    bound += rounded_slack(fabs(want) + bound);
+    if (!(fabs(got - want) <= bound))
+        fail_msg("%s[%lld]: %.9g, expected %.9g within %.3g, off by %.3g", what, (long long)i, got,
+                 want, bound, fabs(got - want));
 }
 
 static inline void check_value(const char *what, int64_t i, double got, double want, double bound)

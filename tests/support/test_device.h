@@ -1,12 +1,13 @@
 /*
  * The device that a test computes on: VITRINE_TEST_DEVICE, else the CPU. In a build with
  * MODE=emulated "cuda" is the emulated GPU, whose threads come in another order for each number of
- * CPU threads that is asked for.
+ * CPU threads that is asked for. VITRINE_TEST_PRECISION=bf16 tests its kernels in bfloat16.
  */
 #ifndef VT_TESTS_SUPPORT_TEST_DEVICE_H
 #define VT_TESTS_SUPPORT_TEST_DEVICE_H
 
 #include "kernels/device.h"
+#include "support/rounded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +34,13 @@ static inline bool on_gpu(void)
 /* Its kernels; of the CPU's the narrowest. */
 static inline const vt_kernels *test_table(void)
 {
-    return on_gpu() ? &vt_cuda_table : &vt_avx2_table;
+    return on_gpu() ? rounded_table(&vt_cuda_table) : &vt_avx2_table;
+}
+
+/* The device's own, in the precision that is tested. */
+static inline const vt_kernels *device_kernels(const vt_dev *dev)
+{
+    return rounded_table(vt_dev_kernels(dev));
 }
 
 static inline vt_dev *new_device(int threads)

@@ -227,7 +227,7 @@ void vt_gpu_forget(vt_gpu *gpu, void *recording)
 static uint32_t find_alignment(const vt_matmul *p)
 {
     const uintptr_t all = (uintptr_t)p->a | (uintptr_t)p->b | (uintptr_t)p->c | (uintptr_t)p->bias;
-    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : 4;
+    return all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 2;
 }
 
 static bool is_shape_of(const shape *s, const vt_matmul *y)
@@ -235,18 +235,24 @@ static bool is_shape_of(const shape *s, const vt_matmul *y)
     const vt_matmul *x = &s->key;
     return x->m == y->m && x->n == y->n && x->k == y->k && x->batch == y->batch &&
            x->a_transposed == y->a_transposed && x->b_transposed == y->b_transposed &&
-           x->add == y->add && !x->bias == !y->bias && s->alignment == find_alignment(y);
+           x->type == y->type && x->c_type == y->c_type && x->add == y->add &&
+           !x->bias == !y->bias && s->alignment == find_alignment(y);
 }
 
-static cublasLtMatrixLayout_t describe_matrix(vt_gpu *gpu, int64_t rows, int64_t cols,
-                                              int64_t batch)
+static cudaDataType_t lt_type(vt_dtype type)
+{
+    return type == VT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static cublasLtMatrixLayout_t describe_matrix(vt_gpu *gpu, vt_dtype type, int64_t rows,
+                                              int64_t cols, int64_t batch)
 {
     cublasLtMatrixLayout_t layout;
     const int32_t count = batch > 1 ? (int32_t)batch : 1;
     const int64_t stride = rows * cols;
     /* Row-major: its transpose, counted by columns. */
-    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&layout, CUDA_R_32F, (uint64_t)cols, (uint64_t)rows,
-                                              cols));
+    CHECK_LT(gpu->cublasLtMatrixLayoutCreate_(&layout, lt_type(type), (uint64_t)cols,
+                                              (uint64_t)rows, cols));
     CHECK_LT(gpu->cublasLtMatrixLayoutSetAttribute_(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
                                                     &count, sizeof count));
     CHECK_LT(gpu->cublasLtMatrixLayoutSetAttribute_(
@@ -310,13 +316,16 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
     s->alignment = find_alignment(p);
     const cublasOperation_t op_a = p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    CHECK_LT(gpu->cublasLtMatmulDescCreate_(&s->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    CHECK_LT(gpu->cublasLtMatmulDescCreate_(
+        &s->desc, p->type == VT_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+        CUDA_R_32F));
     CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_b,
                                                   sizeof op_b));
     CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_a,
                                                   sizeof op_a));
     if (p->bias) {
         const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        const int32_t bias_type = lt_type(p->type);
         /* The choice below reads the alignment of the bias from an address: the same for all that
          * share the shape. */
         const uintptr_t aligned = s->alignment;
@@ -324,12 +333,14 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
                                                       &epilogue, sizeof epilogue));
         CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                                       &aligned, sizeof aligned));
+        CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+                                                      &bias_type, sizeof bias_type));
     }
-    s->a = describe_matrix(gpu, p->a_transposed ? p->k : p->m, p->a_transposed ? p->m : p->k,
-                           p->batch);
-    s->b = describe_matrix(gpu, p->b_transposed ? p->n : p->k, p->b_transposed ? p->k : p->n,
-                           p->batch);
-    s->c = describe_matrix(gpu, p->m, p->n, p->batch);
+    s->a = describe_matrix(gpu, p->type, p->a_transposed ? p->k : p->m,
+                           p->a_transposed ? p->m : p->k, p->batch);
+    s->b = describe_matrix(gpu, p->type, p->b_transposed ? p->n : p->k,
+                           p->b_transposed ? p->k : p->n, p->batch);
+    s->c = describe_matrix(gpu, p->c_type, p->m, p->n, p->batch);
     choose_algorithm(gpu, s);
     return s;
 }

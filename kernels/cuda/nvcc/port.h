@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/gpu.h"
 
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #define VT_KERNEL static __global__ void
@@ -43,6 +44,43 @@ template <typename T> VT_DEVICE T vt_shfl(T value, int lane)
 template <typename T> VT_DEVICE T vt_shfl_xor(T value, int mask)
 {
     return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+/* The upper halves of two floats, rounded to nearest even, the first in the lower bits. */
+VT_DEVICE uint32_t vt_bf16_pair(float first, float second)
+{
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+    return *reinterpret_cast<const uint32_t *>(&pair);
+}
+/* The bits of x with ten after the leading one, as the products below want them. */
+VT_DEVICE uint32_t vt_tf32(float x)
+{
+    uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+
+/*
+ * c (16, 8) += a (16, K) b (K, 8) by the tensor cores, all 32 threads of the warp together, sums in
+ * fp32. With g = lane / 4 and t = lane % 4 a thread holds
+ *   c: rows g, g, g + 8, g + 8, columns 2t, 2t + 1, 2t, 2t + 1
+ *   bf16, K = 16, pairs of neighbours along K: a: rows g, g + 8, g, g + 8 from column 2t, 2t,
+ *     2t + 8, 2t + 8; b: column g from row 2t, 2t + 8
+ *   tf32, K = 8: a: rows g, g + 8, g, g + 8, columns t, t, t + 4, t + 4; b: column g, rows t, t + 4
+ */
+VT_DEVICE void vt_mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+VT_DEVICE void vt_mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 /* Ends the program with the call's name unless it went well. */
