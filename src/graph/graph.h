@@ -133,6 +133,9 @@ struct vt_node {
     bool reads_in[VT_MAX_IN]; /* the backward pass reads this input's value */
     uint32_t rounds;          /* parameters (1 << i) that are taken in the graph's type */
     bool remakes;             /* the backward pass can make the value again, at little cost */
+    /* The backward pass may write in[0]'s gradient where the node's own lies, and the value that it
+     * makes again where in[0]'s does. */
+    bool in_place;
     /* Inputs (1 << i) whose gradients the backward pass computes in a call of their own if asked,
      * the only one to read in[0]'s value; 0: it has one call. */
     uint32_t late;
