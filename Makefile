@@ -1,8 +1,9 @@
 # Vitrine. `make help` lists what can be made.
 #
-# MODE=release (the default), debug (address and undefined sanitizers) or tsan (thread sanitizer);
-# each builds in build/MODE. ./vitrine and ./vitrine-h5 are links to the release build.
-# V=1 shows the compiler's commands.
+# MODE=release (the default), debug (address and undefined sanitizers), tsan (thread sanitizer) or
+# emulated (as debug, with the CUDA kernels compiled for a GPU that the tests bring along); each
+# builds in build/MODE. CUDA=no leaves the CUDA backend out where nvcc is installed. ./vitrine and
+# ./vitrine-h5 are links to the release build. V=1 shows the compiler's commands.
 
 MODE ?= release
 PREFIX ?= /usr/local
@@ -13,8 +14,9 @@ OPTIMISE_release := -O2 -g
 OPTIMISE_debug := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
                   -fno-sanitize-recover=all
 OPTIMISE_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+OPTIMISE_emulated := $(OPTIMISE_debug)
 ifndef OPTIMISE_$(MODE)
-$(error MODE=$(MODE) is not known: it is release, debug or tsan)
+$(error MODE=$(MODE) is not known: it is release, debug, tsan or emulated)
 endif
 
 # The same instruction set in every mode, and no contraction of a*b+c: bits must not depend on it.
@@ -22,7 +24,8 @@ CFLAGS = $(OPTIMISE_$(MODE)) -std=c11 -D_GNU_SOURCE -march=x86-64-v3 -ffp-contra
          -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
          -Wmissing-prototypes -Werror $(EXTRA_CFLAGS)
 CPPFLAGS = -I. -Isrc -MMD -MP
-LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed
+# A bundle (scripts/dist) has the libraries beside the program.
+LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/../lib' $(EXTRA_LDFLAGS)
 
 PACKAGES := yaml-0.1 jansson libcrypto zlib libpng libjpeg
 H5_PACKAGES := hdf5-serial
@@ -38,9 +41,33 @@ h5_sources := $(wildcard src/h5/*.c)
 test_sources := $(wildcard tests/test_*.c)
 support_sources := $(wildcard tests/support*.c tests/support/*.c)
 
+# The CUDA backend: compiled by nvcc into the release build, or as C++ for the emulated one. Which
+# header is its "port.h" is the only difference between the two.
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
+CUDA ?= $(if $(NVCC),yes,no)
+cuda_sources := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
+cuda_objects :=
+ifeq ($(MODE),emulated)
+CXXFLAGS = $(OPTIMISE_emulated) -std=c++17 -fno-exceptions -fno-rtti -march=x86-64-v3 \
+           -ffp-contract=off -Wall -Wextra -Wshadow -Werror
+cuda_objects := $(patsubst %,$(BUILD)/%.o,$(basename $(cuda_sources))) \
+                $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/cuda/*.cc)) \
+                $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/cuda/*.c))
+else ifeq ($(MODE)-$(CUDA),release-yes)
+NVCCFLAGS = -O3 -std=c++17 -Werror all-warnings \
+            -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
+            -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+            -gencode arch=compute_90,code=compute_90
+cuda_objects := $(patsubst %,$(BUILD)/%.o,$(basename $(cuda_sources))) \
+                $(patsubst %.cu,$(BUILD)/%.o,$(wildcard kernels/cuda/nvcc/*.cu))
+LIBS += -L$(dir $(realpath $(NVCC)))../lib64 -lcudart_static -lrt
+endif
+
 # Every CPU kernel is compiled once for each vector width; the program picks one when it starts.
 lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) \
-               $(foreach isa,avx2 avx512,$(kernel_sources:%.c=$(BUILD)/%.$(isa).o))
+               $(foreach isa,avx2 avx512,$(kernel_sources:%.c=$(BUILD)/%.$(isa).o)) \
+               $(cuda_objects)
 h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
 support_objects := $(support_sources:%.c=$(BUILD)/%.o)
 test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
@@ -77,6 +104,8 @@ tests: $(test_programs) ## build the test programs without running them
 # Objects, not the library: a name that is defined twice must not link.
 $(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
 	$(link) $(filter %.o,$^) $(LIBS)
+	$(if $(cuda_objects)$(filter-out release,$(MODE)),,@echo '  note: without the CUDA \
+	backend: $(if $(NVCC),CUDA=$(CUDA),no nvcc; scripts/setup --cuda gets it or says how)')
 
 # The library: these take what they need.
 $(BUILD)/vitrine-h5: $(h5_objects) $(BUILD)/libvitrine.a
@@ -103,6 +132,9 @@ endef
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
+ifneq ($(cuda_objects),)
+$(BUILD)/kernels/backends.o: CPPFLAGS += -DVT_WITH_CUDA
+endif
 $(BUILD)/%.avx2.o: CPPFLAGS += -DVT_ISA=avx2
 $(BUILD)/%.avx2.o: %.c $(BUILD)/flags
 	$(compile)
@@ -110,6 +142,19 @@ $(BUILD)/%.avx512.o: CPPFLAGS += -DVT_ISA=avx512
 $(BUILD)/%.avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(BUILD)/%.avx512.o: %.c $(BUILD)/flags
 	$(compile)
+
+$(BUILD)/%.o: %.cc $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,cxx) $(CXX) $(CXXFLAGS) $(CPPFLAGS) -Itests/cuda -c -o $@ $<
+ifeq ($(MODE),emulated)
+$(BUILD)/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,cxx) $(CXX) $(CXXFLAGS) $(CPPFLAGS) -Itests/cuda -x c++ -c -o $@ $<
+else
+$(BUILD)/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,nvcc) $(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -Ikernels/cuda/nvcc -c -o $@ $<
+endif
 
 # Three small files that are rewritten only when what they hold changes, so that other flags, another
 # list of sources or another commit rebuild what depends on them and nothing else.
@@ -119,7 +164,7 @@ if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 endef
 
 # Taken here, because a target's own additions also hold for what it depends on.
-all_flags := $(CC) $(CFLAGS) $(CPPFLAGS)
+all_flags := $(CC) $(CFLAGS) $(CPPFLAGS) $(CXXFLAGS) $(NVCC) $(NVCCFLAGS)
 git_version = $(if $(wildcard .git),$(shell GIT_OPTIONAL_LOCKS=0 git describe --always --dirty \
               2>/dev/null))
 
@@ -129,7 +174,7 @@ $(BUILD)/flags: FORCE
 	$(call write_if_changed,'$(all_flags)')
 
 $(BUILD)/sources: FORCE
-	$(call write_if_changed,$(lib_sources) $(kernel_sources))
+	$(call write_if_changed,$(lib_sources) $(kernel_sources) $(cuda_objects))
 
 $(BUILD)/version_id.h: FORCE
 	$(call write_if_changed,'#define VT_VERSION "$(or $(git_version),unknown)"' \
@@ -224,9 +269,13 @@ lint: ## check format, style and likely defects, without running anything
 
 .PHONY: format
 format: ## bring the C sources into the format that lint asks for
-	clang-format -i $(shell find src kernels tests -name '*.[ch]')
+	clang-format -i $(shell find src kernels tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc')
 
 ##@ House keeping
+
+.PHONY: dist
+dist: all ## pack the program with the libraries it needs: [ARGS=--gpu-only]
+	@scripts/dist $(ARGS)
 
 # The program writes these itself, from the tables that its --help prints.
 share := $(DESTDIR)$(PREFIX)/share

@@ -1,5 +1,7 @@
 /*
- * A device: a backend's kernel table, its threads or stream, and its memory.
+ * A device: a backend's kernel table, its threads or stream, and its memory. Addresses of device
+ * memory are only for kernels; the host reads and writes through the functions below, in the order
+ * of the calls.
  *
  * CPU: OpenBLAS is loaded here, after its kernel family was pinned to Haswell and its threads to
  * one (set later it has no effect), and version, family and threading are read back. Called from
@@ -14,20 +16,25 @@
 #include "kernels/kernels.h"
 
 typedef struct vt_device_info {
-    const char *backend; /* "cpu" */
-    const char *kernels; /* "avx2" or "avx512": equal bits */
+    const char *backend; /* "cpu", "cuda" */
+    const char *kernels; /* "avx2" or "avx512": equal bits; "cuda sm_90" */
+    char device[128];    /* a GPU's name, or empty */
     char blas[128];      /* as the library describes itself: version, threading, kernel family */
     int threads;
 } vt_device_info;
 
-/* threads: 0 = all cores given to the process. Environment VITRINE_KERNELS=avx2|avx512 forces a
+/* device: "cpu", "cuda", or "auto": a GPU if one can be used, else the CPU, said in the log. Not in
+ * this build, or no driver or GPU: VT_ERR_HELPER.
+ * threads: 0 = all cores given to the process. Environment VITRINE_KERNELS=avx2|avx512 forces a
  * kernel width; VITRINE_CHUNK_ORDER=N, for tests, lets the threads take the chunks of every grid in
  * an order made from N (see vt_pool_shuffle), which may not change a bit. No AVX2, no OpenBLAS or
  * one that cannot be pinned: VT_ERR_HELPER. */
-vt_status vt_dev_new(vt_dev **dev, int threads, vt_error *err);
+vt_status vt_dev_new(vt_dev **dev, const char *device, int threads, vt_error *err);
 void vt_dev_free(vt_dev *dev);
 const vt_kernels *vt_dev_kernels(const vt_dev *dev);
 const vt_device_info *vt_dev_info(const vt_dev *dev);
+/* A table of the CPU, for sizes where there is no device. */
+const vt_kernels *vt_dev_cpu_kernels(void);
 /* The CPU threads, also for host work such as loading batches. */
 vt_pool *vt_dev_pool(vt_dev *dev);
 
@@ -37,15 +44,20 @@ void vt_dev_release(vt_dev *dev, void *block, size_t size_bytes);
 void vt_dev_write(vt_dev *dev, void *to, const void *from_host, size_t size_bytes);
 void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes);
 
-/* A device block as the host sees it, for saving without a copy: on the CPU the block itself. */
-static inline const void *vt_dev_host_view(const vt_dev *dev, const void *block)
-{
-    (void)dev;
-    return block;
-}
+/* What a device block holds, for the host to read until the next call for this block: on the CPU
+ * the block itself, else a copy. NULL: no memory, or no block. */
+const void *vt_dev_host_view(vt_dev *dev, const void *block, size_t size_bytes);
 
-/* Scratch memory of one worker, for kernels/cpu: grown between steps by vt_dev_reserve (the plan
- * calls it with what its kernels need), never inside one. */
+/* Whether kernels can be noted and done again: between the first two calls they are noted instead
+ * of run, replay runs them as often as wanted. Nothing is read, written or allocated in between. */
+bool vt_dev_records(const vt_dev *dev);
+void vt_dev_record(vt_dev *dev);
+void *vt_dev_recorded(vt_dev *dev);
+void vt_dev_replay(vt_dev *dev, void *recording);
+void vt_dev_forget(vt_dev *dev, void *recording); /* may be NULL */
+
+/* Scratch memory of one worker, for kernels/cpu (others have none): grown between steps by
+ * vt_dev_reserve (the plan calls it with what its kernels need), never inside one. */
 vt_status vt_dev_reserve(vt_dev *dev, size_t size_bytes, vt_error *err);
 void *vt_dev_worker_scratch(vt_dev *dev, int worker);
 size_t vt_dev_reserved(const vt_dev *dev); /* bytes a worker */

@@ -60,13 +60,13 @@ typedef uint32_t vt_draw_stream;
 int64_t vt_row_chunks(int64_t rows);
 
 /* ---- linear: y (rows, out) = x (rows, in) w^T + b, w (out, in), b (out) or NULL. scratch:
- * vt_linear_scratch(...) bytes in each pass, and on the CPU vt_linear_worker_scratch() a thread. */
+ * linear_scratch(...) bytes in each pass, and on the CPU vt_linear_worker_scratch() a thread. */
 typedef void vt_linear_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const float *b, int64_t rows,
                               int64_t out, int64_t in, void *scratch);
 /* dx (rows, in) = or += dy w */
 typedef void vt_linear_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w, int64_t rows,
                                 int64_t out, int64_t in, void *scratch);
-size_t vt_linear_scratch(int64_t rows, int64_t out, int64_t in, bool backward);
+typedef size_t vt_linear_scratch_fn(int64_t rows, int64_t out, int64_t in, bool backward);
 size_t vt_linear_worker_scratch(void);
 /* dw += dy^T x;  db += sum_r dy.  dw or db may be NULL; without dw, scratch may be
  * vt_row_chunks(rows) * out floats. */
@@ -78,12 +78,13 @@ typedef void vt_linear_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_b
 typedef void vt_layernorm_fwd_fn(vt_dev *d, vt_buf y, float *mean, float *rstd, vt_buf x,
                                  const float *w, const float *b, int64_t rows, int64_t cols,
                                  float eps);
-/* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: 2 * vt_row_chunks(rows) * cols floats.
+/* dw += sum_r dy * xhat;  db += sum_r dy;  scratch: layernorm_scratch(rows, cols) bytes.
  * dw and db may be NULL (frozen). y: the forward pass's value again, not made if data is NULL. */
 typedef void vt_layernorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
                                  vt_buf dy, vt_buf x, const float *w, const float *b,
                                  const float *mean, const float *rstd, int64_t rows, int64_t cols,
                                  float *scratch);
+typedef size_t vt_layernorm_scratch_fn(int64_t rows, int64_t cols);
 
 /* ---- activations, element by element */
 typedef enum vt_activation_kind {
@@ -116,6 +117,7 @@ typedef struct vt_attention_group {
     int32_t window;            /* number of the window that the group lies in */
 } vt_attention_group;
 
+/* The struct lies on the host, what it points to on the device. */
 typedef struct vt_attention_map {
     int64_t tokens, windows, places; /* N; windows of an image; P */
     int64_t n_groups, max_tokens, max_pads;
@@ -145,13 +147,14 @@ typedef void vt_attention_fwd_fn(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, co
                                  const float *pad_bias, const vt_attention_map *map,
                                  const vt_attention_sizes *sizes, const vt_step *step);
 /* dqkv as `write` says; dtable += (or NULL); dpad_bias (3C) += the pads' key and value gradients
- * (or NULL). scratch: vt_attention_scratch(map, sizes) bytes. */
+ * (or NULL). scratch: attention_scratch(map, sizes) bytes. */
 typedef void vt_attention_bwd_fn(vt_dev *d, vt_buf dqkv, bool write, float *dtable,
                                  float *dpad_bias, vt_buf dy, vt_buf qkv, const float *lse,
                                  const float *table, const float *pad_bias,
                                  const vt_attention_map *map, const vt_attention_sizes *sizes,
                                  const vt_step *step, void *scratch);
-size_t vt_attention_scratch(const vt_attention_map *map, const vt_attention_sizes *sizes);
+typedef size_t vt_attention_scratch_fn(const vt_attention_map *map,
+                                       const vt_attention_sizes *sizes);
 /* The weights themselves, for captures: probs (batch, windows, heads, P, P), before dropout;
  * rows of padded queries and everything a query does not see are 0. */
 typedef void vt_attention_probs_fn(vt_dev *d, float *probs, vt_buf qkv, const float *lse,
@@ -174,7 +177,7 @@ typedef void vt_merge_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_
 /*
  * ---- convolution: x (batch, H, W, C) -> y (batch, Ho, Wo, O), Ho = (H + 2 pad - kernel) / stride
  * + 1 rounded down (vt_conv_out), Wo likewise, both >= 1; outside the map is 0. w (O, C / groups,
- * kernel, kernel), b (O) or NULL. scratch: vt_conv_scratch(sizes, backward) bytes in each pass, and
+ * kernel, kernel), b (O) or NULL. scratch: conv_scratch(sizes, backward) bytes in each pass, and
  * on the CPU vt_conv_worker_scratch(sizes) bytes a thread.
  */
 typedef struct vt_conv_sizes {
@@ -188,16 +191,16 @@ typedef void vt_conv_bwd_x_fn(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_bu
 /* dw += ..., db += ...; each may be NULL */
 typedef void vt_conv_bwd_w_fn(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
                               const vt_conv_sizes *sizes, void *scratch);
-size_t vt_conv_scratch(const vt_conv_sizes *sizes, bool backward);
+typedef size_t vt_conv_scratch_fn(const vt_conv_sizes *sizes, bool backward);
 size_t vt_conv_worker_scratch(const vt_conv_sizes *sizes);
 /* Depthwise: the same with groups = C = O, without bias. w (C, 1, kernel, kernel).
- * scratch: vt_dwconv_scratch(sizes, backward) bytes in each pass. */
+ * scratch: dwconv_scratch(sizes, backward) bytes in each pass. */
 typedef void vt_dwconv_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_sizes *sizes,
                               void *scratch);
 /* dx = or += ..., dw += ...; each may be NULL */
 typedef void vt_dwconv_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, vt_buf dy, vt_buf x,
                               vt_buf w, const vt_conv_sizes *sizes, void *scratch);
-size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward);
+typedef size_t vt_dwconv_scratch_fn(const vt_conv_sizes *sizes, bool backward);
 
 /*
  * ---- batch norm over rows, each column (channel) for itself (Ioffe, Szegedy 2015):
@@ -208,7 +211,7 @@ size_t vt_dwconv_scratch(const vt_conv_sizes *sizes, bool backward);
  * beside its deviation, its rounding to float would show in every xhat.
  * y is the `activation` of that value, which is not stored: the backward pass computes it again
  * from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass; NULL without
- * activation. scratch: vt_batchnorm_scratch(rows, cols) bytes in both passes.
+ * activation. scratch: batchnorm_scratch(rows, cols) bytes in both passes.
  */
 typedef struct vt_batchnorm_sizes {
     int64_t rows, cols;
@@ -225,7 +228,7 @@ typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd
 typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
                                  vt_buf x, const float *w, const double *mean, const double *rstd,
                                  const float *line, const vt_batchnorm_sizes *sizes, void *scratch);
-size_t vt_batchnorm_scratch(int64_t rows, int64_t cols);
+typedef size_t vt_batchnorm_scratch_fn(int64_t rows, int64_t cols);
 
 /*
  * ---- pooling: x (batch, H, W, C) -> y (batch, Ho, Wo, C), sizes as a convolution's. max: index
@@ -389,12 +392,27 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(fill_zero)                                                                                   \
     X(find_nonfinite)
 
+/* How much scratch memory the kernels above take. */
+#define VT_SCRATCH_LIST(X)                                                                         \
+    X(linear_scratch)                                                                              \
+    X(layernorm_scratch)                                                                           \
+    X(attention_scratch)                                                                           \
+    X(conv_scratch)                                                                                \
+    X(dwconv_scratch)                                                                              \
+    X(batchnorm_scratch)
+
 typedef struct vt_kernels {
-    const char *name; /* "avx2", "avx512" */
+    const char *name; /* "avx2", "avx512", "cuda" */
 #define X(kernel) vt_##kernel##_fn *kernel;
     VT_KERNEL_LIST(X)
+    VT_SCRATCH_LIST(X)
 #undef X
 } vt_kernels;
+
+/* Those of the CPU, in either width. */
+#define X(size) vt_##size##_fn vt_##size;
+VT_SCRATCH_LIST(X)
+#undef X
 
 #ifdef __cplusplus
 }

@@ -92,8 +92,8 @@ expect "too many threads are refused with the limit" 78 \
     "--threads: error: 'train.threads' is 257; allowed: from 0 to 256" -- config --threads 257 "$good"
 expect "a colour mode of another name is refused" 64 "--color is auto, always or never, not 'red'" \
     -- config --color red "$good"
-expect "another device is refused" 64 "--device is cpu or auto, not 'cuda'" \
-    -- config --device cuda "$good"
+expect "another device is refused" 64 "--device is cpu, cuda or auto, not 'gpu'" \
+    -- config --device gpu "$good"
 expect "an empty data folder is refused" 64 "--data-dir needs a value" -- config --data-dir= "$good"
 expect "a missing experiment is named" 64 "an argument is missing: EXP" -- config
 expect "a second experiment is one too many" 64 "'b.yaml' is one argument too many" \

@@ -111,7 +111,7 @@ run make MODE=debug
 check "another mode builds in its own folder" \
     test "$rc" = 0 -a -x build/debug/vitrine -a "$(readlink vitrine)" = build/release/vitrine
 run make MODE=fast
-check "an unknown mode is refused, naming the known ones" says 'fast is not known.*debug or tsan'
+check "an unknown mode is refused, naming the known ones" says 'fast is not known.*tsan or emulated'
 PKG_CONFIG_LIBDIR=$tree run make
 check "missing libraries are answered by naming scripts/setup" says 'run scripts/setup'
 run make

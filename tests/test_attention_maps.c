@@ -181,7 +181,7 @@ static void tables_of_the_network(void **state)
             for (int64_t window = 2; window <= 7; window++)
                 for (int shifted = 0; shifted < 2; shifted++) {
                     vt_params *params = vt_params_new();
-                    vt_graph *graph = vt_graph_new(params, 1, false);
+                    vt_graph *graph = vt_graph_new(params, test_table(), 1, false);
                     vt_window_geometry g = vt_window_geometry_of(side, side + 2, window, shifted,
                                                                  (enum vt_window_mode)mode);
                     vt_attention_layout layout = {side,      side + 2,  g.window_h, g.window_w,

@@ -28,6 +28,12 @@ static const struct conv_case {
     {{1, 20, 19, 7, 5, 7, 2, 5, 1}, false, "pads beyond half the kernel"},
     {{140, 1, 1, 6, 10, 1, 1, 0, 1}, false, "maps of one place"},
     {{3, 40, 50, 3, 8, 2, 5, 0, 1}, false, "places between the taps"},
+    {{1, 5, 6, 67, 66, 3, 1, 1, 1}, false, "channels that no vector divides"},
+    {{3, 3, 3, 132, 8976, 1, 2, 0, 132}, false, "many groups of one channel"},
+    {{2, 2, 2, 528, 9240, 1, 1, 0, 132}, false, "many groups of four channels, wide outputs"},
+    {{2, 2, 3, 528, 4752, 1, 1, 0, 132}, false, "many groups of four channels"},
+    {{2, 2, 2, 8976, 528, 1, 1, 0, 132}, false, "many groups of few outputs"},
+    {{9, 11, 12, 20, 28, 1, 1, 0, 1}, false, "one tap that meets every place"},
     {{4, 21, 30, 40, 40, 3, 1, 1, 40}, true, "more than two vectors of channels"},
     {{5, 19, 17, 19, 19, 3, 2, 1, 19}, true, "stride 2; channels that do not fill a vector"},
     {{3, 8, 6, 40, 40, 3, 2, 1, 40}, true, "stride 2; even rows and columns"},
@@ -39,7 +45,7 @@ static const struct conv_case {
     {{2, 9, 40, 5, 5, 3, 1, 4, 5}, true, "pads beyond half the kernel"},
     {{2, 17, 9, 16, 16, 2, 4, 0, 16}, true, "places between the taps"},
 };
-enum { N_CASES = sizeof cases / sizeof *cases };
+enum { N_CASES = sizeof cases / sizeof *cases, MANY = 132 };
 
 /* Inputs; y, y without bias, dx written, dx added to, dw and db added to with what they held. */
 struct results {
@@ -59,6 +65,8 @@ enum { SPARE = 1 << 16 };
 static void poison_workers(struct run *r, size_t size_bytes)
 {
     vt_error err = {0};
+    if (on_gpu())
+        return;
     assert_int_equal(vt_dev_reserve(r->dev, size_bytes + SPARE, &err), VT_OK);
     for (int i = 0; i < vt_dev_info(r->dev)->threads; i++)
         memset(vt_dev_worker_scratch(r->dev, i), 0xff, vt_dev_reserved(r->dev));
@@ -66,7 +74,7 @@ static void poison_workers(struct run *r, size_t size_bytes)
 
 static void check_workers(struct run *r, size_t size_bytes)
 {
-    for (int i = 0; i < vt_dev_info(r->dev)->threads; i++) {
+    for (int i = 0; !on_gpu() && i < vt_dev_info(r->dev)->threads; i++) {
         const unsigned char *block = vt_dev_worker_scratch(r->dev, i);
         for (size_t at = size_bytes; at < size_bytes + SPARE; at++)
             assert_int_equal(block[at], 0xff);
@@ -93,15 +101,15 @@ static struct results compute(struct run *r, const struct conv_case *c)
     a.dw = sum_output(r, a.n_w, &a.dw_before);
     a.db = sum_output(r, s->O, &a.db_before);
     if (c->depthwise) {
-        float *forward = new_scratch(r, vt_dwconv_scratch(s, false));
-        float *backward = new_scratch(r, vt_dwconv_scratch(s, true));
+        float *forward = new_scratch(r, r->k->dwconv_scratch(s, false));
+        float *backward = new_scratch(r, r->k->dwconv_scratch(s, true));
         k->dwconv_fwd(r->dev, buf(a.y_plain), buf(a.x), buf(a.w), s, forward);
         k->dwconv_bwd(r->dev, buf(a.dx), true, a.dw, buf(a.dy), buf(a.x), buf(a.w), s, backward);
         k->dwconv_bwd(r->dev, buf(a.dx_added), false, NULL, buf(a.dy), buf(a.x), buf(a.w), s,
                       backward);
     } else {
-        float *forward = new_scratch(r, vt_conv_scratch(s, false));
-        float *backward = new_scratch(r, vt_conv_scratch(s, true));
+        float *forward = new_scratch(r, r->k->conv_scratch(s, false));
+        float *backward = new_scratch(r, r->k->conv_scratch(s, true));
         const size_t worker = vt_conv_worker_scratch(s);
         poison_workers(r, worker);
         k->conv_fwd(r->dev, buf(a.y), buf(a.x), buf(a.w), a.b, s, forward);
@@ -238,11 +246,15 @@ static void bits_do_not_depend_on_the_machine(void **state)
     if (!wide)
         print_message("AVX-512 against AVX2 not compared: this processor has no AVX-512\n");
     for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+        if (on_gpu() && t % 2 > 0) /* a GPU's orders: forward and one shuffled */
+            continue;
         r->dev = new_device(threads[t]);
         for (int i = 0; i < N_CASES; i++)
-            for (uint64_t seed = 0; seed < 2; seed++) {
+            for (uint64_t seed = 0; seed < (on_gpu() ? 1 : 2); seed++) {
+                if (on_gpu() && cases[i].s.groups == MANY) /* slow, and nothing new */
+                    continue;
                 vt_pool_shuffle(vt_dev_pool(r->dev), seed * 7919);
-                r->k = wide && seed ? &vt_avx512_table : &vt_avx2_table;
+                r->k = wide && seed && !on_gpu() ? &vt_avx512_table : narrow(r->dev);
                 hash_case(r, &cases[i], t + seed == 0 ? want[i] : got);
                 if (t + seed > 0 && strcmp(got, want[i]) != 0)
                     fail_msg("%s: other bits at %d threads, chunk order %d, %s", cases[i].why,
@@ -262,7 +274,7 @@ static void gradients_may_be_absent(void **state)
     r->dev = new_device(2);
     r->k = vt_dev_kernels(r->dev);
     struct results a = compute(r, c);
-    float *scratch = new_scratch(r, vt_conv_scratch(&c->s, true));
+    float *scratch = new_scratch(r, r->k->conv_scratch(&c->s, true));
     r->k->conv_bwd_w(r->dev, a.dw_before, NULL, buf(a.dy), buf(a.x), &c->s, scratch);
     r->k->conv_bwd_w(r->dev, NULL, a.db_before, buf(a.dy), buf(a.x), &c->s, scratch);
     assert_memory_equal(a.dw_before, a.dw, (size_t)a.n_w * sizeof *a.dw);
@@ -303,7 +315,7 @@ static void ops_count_their_multiplications(void **state)
 {
     (void)state;
     vt_params *params = vt_params_new();
-    vt_graph *g = vt_graph_new(params, 2, false);
+    vt_graph *g = vt_graph_new(params, test_table(), 2, false);
     vt_node *y =
         vt_conv(g, "dense", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 32, 12, 3), NULL, 2, 1, 2);
     assert_non_null(y);
@@ -314,7 +326,7 @@ static void ops_count_their_multiplications(void **state)
     vt_params_free(params);
 
     params = vt_params_new();
-    g = vt_graph_new(params, 2, false);
+    g = vt_graph_new(params, test_table(), 2, false);
     y = vt_dwconv(g, "depthwise", map_of(g, 2, 63, 24), 7, 9, weight_of(g, 24, 1, 5), 1, 2);
     assert_non_null(y);
     assert_int_equal(y->shape.dim[1], 63);
@@ -341,7 +353,7 @@ static void ops_refuse_what_does_not_fit(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         vt_error err = {0};
         vt_params *params = vt_params_new();
-        vt_graph *g = vt_graph_new(params, 1, false);
+        vt_graph *g = vt_graph_new(params, test_table(), 1, false);
         vt_node *x = map_of(g, 1, wrong[i].places, 12);
         vt_node *w = weight_of(g, wrong[i].out, wrong[i].in, wrong[i].kernel);
         assert_null(wrong[i].groups

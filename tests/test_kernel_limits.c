@@ -7,7 +7,8 @@ static void activations_are_accurate_over_a_fine_grid(void **state)
     static const char *const names[] = {"GELU", "GELU, tanh form", "SiLU",
                                         "ReLU", "leaky ReLU",      "Mish"};
     enum { N = 64 * 2048 + 1 };
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
     float *y = output(&r, N), *dx = output(&r, N);
     (void)state;
@@ -37,7 +38,8 @@ static void activations_are_accurate_over_a_fine_grid(void **state)
 static void activations_keep_their_tails(void **state)
 {
     enum { N = 86 * 64 };
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     float *x = new_array(&r, N, false), *one = new_array(&r, N, false);
     float *y = output(&r, N), *dx = output(&r, N);
     (void)state;
@@ -77,7 +79,8 @@ static void activations_behave_at_zero_and_infinity(void **state)
         {0.5f, 0.5f, NAN, 1, 0, 0, 1, 0.5f},     {0, 0, 1, 1, 0, 0, 1, 1},
         {0.1f, 0.1f, 1, 1, 0.1f, 0.1f, 1, 1},    {0.6f, 0.6f, NAN, 1, 0, 0, 1, 0.6f},
     };
-    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(1)};
+    r.k = narrow(r.dev);
     float one[N], y[N], dx[N];
     (void)state;
     for (int i = 0; i < N; i++)
@@ -98,7 +101,8 @@ static void activations_behave_at_zero_and_infinity(void **state)
 
 static void nan_is_never_hidden(void **state)
 {
-    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(1)};
+    r.k = narrow(r.dev);
     float *x = input(&r, 48), *y = output(&r, 48), *one = input(&r, 48);
     float loss[3], lse[3];
     int32_t rank[3];
@@ -130,7 +134,8 @@ static void nan_is_never_hidden(void **state)
 
 static void loss_survives_extreme_logits(void **state)
 {
-    struct run r = {.dev = new_device(1), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(1)};
+    r.k = narrow(r.dev);
     float x[] = {1e4f, -1e4f, 0, -3e38f, -3e38f, -3e38f, -INFINITY, 5, 5};
     float loss[3], lse[3], dx[9];
     int32_t rank[3];
@@ -153,7 +158,8 @@ static void sum_of_squares_is_finite_if_all_gradients_are(void **state)
     enum { N = 40000 };
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     static const int at[] = {0, 15, 16, 16384, N - 1};
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     float *g = new_array(&r, N, false);
     double sum, scratch[3];
     (void)state;
@@ -178,15 +184,15 @@ static void clip_factor_limits_the_norm(void **state)
     vt_step step = STEP;
     double sum = 16;
     (void)state;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    narrow(dev)->clip_factor(dev, &step, &sum, 1);
     assert_true(step.clip == (float)(1 / (4 + 1e-6)));
-    vt_avx2_table.clip_factor(dev, &step, &sum, 5);
+    narrow(dev)->clip_factor(dev, &step, &sum, 5);
     assert_true(step.clip == 1);
     sum = 0;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    narrow(dev)->clip_factor(dev, &step, &sum, 1);
     assert_true(step.clip == 1);
     sum = NAN;
-    vt_avx2_table.clip_factor(dev, &step, &sum, 1);
+    narrow(dev)->clip_factor(dev, &step, &sum, 1);
     assert_true(isnan(step.clip));
     vt_dev_free(dev);
 }
@@ -195,7 +201,8 @@ static void the_first_value_that_is_not_finite_is_found(void **state)
 {
     enum { N = 100000 };
     static const int at[] = {N - 1, 70000, 16384, 16383, 17, 0};
-    struct run r = {.dev = new_device(3), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(3)};
+    r.k = narrow(r.dev);
     float *x = input(&r, N);
     double d[] = {1, 2, 3e300, -INFINITY, NAN};
     int32_t i32[] = {-1, INT32_MIN};
@@ -224,12 +231,12 @@ static void fill_zero_clears_exactly_its_bytes(void **state)
     vt_dev *dev = new_device(2);
     (void)state;
     memset(block, 0xff, sizeof block);
-    vt_avx2_table.fill_zero(dev, block + 1, sizeof block - 2);
+    narrow(dev)->fill_zero(dev, block + 1, sizeof block - 2);
     assert_int_equal(block[0], 0xff);
     assert_int_equal(block[sizeof block - 1], 0xff);
     for (size_t i = 1; i + 1 < sizeof block; i++)
         assert_int_equal(block[i], 0);
-    vt_avx2_table.fill_zero(dev, block, 0);
+    narrow(dev)->fill_zero(dev, block, 0);
     assert_int_equal(block[0], 0xff);
     vt_dev_free(dev);
 }
@@ -237,7 +244,8 @@ static void fill_zero_clears_exactly_its_bytes(void **state)
 static void kernels_allocate_nothing(void **state)
 {
     enum { ROWS = 40, N = ROWS * 48 };
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table};
+    struct run r = {.dev = new_device(2)};
+    r.k = narrow(r.dev);
     float *x = input(&r, N), *y = output(&r, N), *m = output(&r, N), *small = input(&r, 4 * N);
     double sum, partial[4], totals[4] = {0};
     int32_t *labels = labels_below(&r, ROWS, 48), rank[ROWS];

@@ -61,10 +61,11 @@ static void layernorm_gradients(double *dx, double *dw, double *db, const float 
 
 static void run_layernorm_of(struct run *r, int64_t rows, int64_t cols)
 {
-    int64_t n = rows * cols, chunks = vt_row_chunks(rows);
+    int64_t n = rows * cols;
     float eps = 1e-5f, *x = input(r, n), *w = input(r, cols), *b = input(r, cols);
     float *y = output(r, n), *mean = output(r, rows), *rstd = output(r, rows), *dy = input(r, n);
-    float *old_dx, *old_dw, *old_db, *scratch = new_array(r, 2 * chunks * cols, false);
+    float *old_dx, *old_dw, *old_db, *scratch;
+    scratch = new_array(r, (int64_t)(r->k->layernorm_scratch(rows, cols) / sizeof *scratch), false);
     float *dx = output(r, n), *added = sum_output(r, n, &old_dx), *frozen = output(r, n);
     float *dw = sum_output(r, cols, &old_dw), *db = sum_output(r, cols, &old_db);
     float *again = output(r, n);
@@ -105,6 +106,8 @@ static void run_layernorm(struct run *r)
         run_layernorm_of(r, 105, COLS[i]); /* 4 chunks of 27, the last of 24 */
     }
     run_layernorm_of(r, 529, 48); /* 16 chunks of 34, the last of 19 */
+    run_layernorm_of(r, 21, 390);
+    run_layernorm_of(r, 21, 1100); /* longer than a GPU's warp keeps in registers */
 }
 
 static void run_activation(struct run *r)
@@ -216,8 +219,32 @@ static void run_tokens_of(struct run *r, int64_t N, int64_t C, bool has_cls, boo
     }
 }
 
+/* Sums over more images than one part of the batch has. */
+static void run_batch_sums(struct run *r, int64_t batch, int64_t C)
+{
+    int64_t n = 3 * C;
+    float *dy = input(r, batch * n), *dx = output(r, batch * (n - C)), *old_dcls, *old_dpos;
+    float *dcls = sum_output(r, C, &old_dcls), *dpos = sum_output(r, n, &old_dpos);
+    r->k->tokens_bwd(r->dev, buf(dx), true, dcls, dpos, buf(dy), true, batch, 2, C);
+    for (int64_t i = 0; r->check && i < n; i++) {
+        double sum = 0, size = 3; /* of the largest term */
+        for (int64_t b = 0; b < batch; b++) {
+            sum += dy[b * n + i];
+            size += fabs(dy[b * n + i]);
+            if (i >= C)
+                check_value("dx", i, dx[b * (n - C) + i - C], dy[b * n + i], 0);
+        }
+        /* partial sums are below the sum of sizes, most are far below */
+        check_value("dpos", i, dpos[i], old_dpos[i] + sum, 4 * U * size);
+        if (i < C)
+            check_value("dcls", i, dcls[i], old_dcls[i] + sum, 4 * U * size);
+    }
+}
+
 static void run_tokens(struct run *r)
 {
+    for (int64_t batch = 15; batch < 70; batch += 9)
+        run_batch_sums(r, batch, batch % 2 ? 12 : 17);
     for (int i = 0; i < 4 * N_COLS; i++)
         run_tokens_of(r, HEIGHT * WIDTH, COLS[i / 4], i % 2, i / 2 % 2);
     run_tokens_of(r, 2, 1040, true, true); /* a class token longer than a piece of work */
@@ -298,7 +325,9 @@ static void run_residual(struct run *r)
     run_residual_of(r, BATCH, 17, 0);
     run_residual_of(r, 11, 1, 0.5f);
     run_residual_of(r, 9, 35 * 17, 0.5f);
-    run_residual_of(r, BATCH, 20011, 0.2f); /* two pieces of work an image */
+    run_residual_of(r, BATCH, 20011, 0.2f); /* several pieces of work an image */
+    run_residual_of(r, 9, 5004, 0.5f);
+    run_residual_of(r, 2, 4096, 0);
 }
 
 static void run_dropout_of(struct run *r, int64_t batch, int64_t n, float rate)
@@ -320,8 +349,8 @@ static void run_dropout_of(struct run *r, int64_t batch, int64_t n, float rate)
 
 static void run_dropout(struct run *r)
 {
-    const int64_t sizes[] = {1, 17, 48, 35 * 17, 20011};
-    for (int i = 0; i < 5; i++) {
+    const int64_t sizes[] = {1, 17, 48, 35 * 17, 1028, 20011};
+    for (int i = 0; i < 6; i++) {
         run_dropout_of(r, BATCH, sizes[i], 0.1f);
         run_dropout_of(r, BATCH, sizes[i], 0.75f);
     }
@@ -384,6 +413,7 @@ static void run_cross_entropy(struct run *r)
         run_cross_entropy_of(r, 7, classes[i], 0.1f, false);
         run_cross_entropy_of(r, 35, classes[i], 0.1f, true);
     }
+    run_cross_entropy_of(r, 300, 3, 0, true); /* more than a block of a GPU has threads */
 }
 
 enum { STEPS = 10 };
@@ -465,8 +495,8 @@ static void run_adam(struct run *r)
 
 static void run_sum_squares(struct run *r)
 {
-    const int64_t sizes[] = {0, 1, 17, 48, 16384, 5 * 16384 + 7};
-    for (int i = 0; i < 6; i++) {
+    const int64_t sizes[] = {0, 1, 17, 48, 16384, 16384 + 1000, 5 * 16384 + 7};
+    for (int i = 0; i < 7; i++) {
         int64_t n = sizes[i];
         float *g = input(r, n), *sum = output(r, 2);
         double got, want = 0, *scratch = vt_calloc(8, sizeof *scratch);
@@ -511,7 +541,8 @@ static bool has_avx512(void)
 static void agrees_with_loops_in_double(void **state)
 {
     const struct family *family = *state;
-    struct run r = {.dev = new_device(2), .k = &vt_avx2_table, .check = true};
+    struct run r = {.dev = new_device(2), .check = true};
+    r.k = narrow(r.dev);
     family->run(&r);
     assert_true(r.n_arrays > 0);
     release_arrays(&r);
@@ -522,6 +553,8 @@ static void digest_family(const struct family *family, const vt_kernels *k, int 
                           uint64_t shuffle, uint8_t digest[VT_SHA256_SIZE])
 {
     struct run r = {.dev = new_device(threads), .k = k};
+    if (on_gpu())
+        r.k = vt_dev_kernels(r.dev);
     vt_sha256 hash;
     vt_pool_shuffle(vt_dev_pool(r.dev), shuffle);
     family->run(&r);
@@ -558,6 +591,8 @@ static void threads_and_chunk_order_change_no_bit(void **state)
 static void avx512_gives_the_bits_of_avx2(void **state)
 {
     (void)state;
+    if (on_gpu())
+        skip();
     if (!has_avx512()) {
         print_message("skipped: this processor has no AVX-512 (F, BW, DQ, VL)\n");
         skip();

@@ -327,7 +327,7 @@ static void compare_map(void *arg, const vt_call *call)
 {
     struct maps *maps = arg;
     struct model *m = maps->m;
-    const vt_attention_map *map = call->node->attention.map;
+    const vt_attention_map *map = call->map;
     const vt_attention_sizes *sizes = &call->node->attention.sizes;
     char name[VT_NODE_NAME + 8];
     if (call->node->op != VT_OP_attention)

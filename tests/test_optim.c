@@ -96,8 +96,8 @@ static void ten_steps_follow_pytorch(void **state)
     vt_dev *dev = new_device(1);
     for (int i = 0; i < 6; i++) {
         struct trace trace = read_trace(file, names[i]);
-        follow(dev, &vt_avx2_table, file, &trace);
-        if (has_avx512())
+        follow(dev, on_gpu() ? vt_dev_kernels(dev) : &vt_avx2_table, file, &trace);
+        if (has_avx512() && !on_gpu())
             follow(dev, &vt_avx512_table, file, &trace);
     }
     vt_dev_free(dev);

@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "graph/exec.h"
 #include "nn/model.h"
+#include "support/test_device.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,11 +51,13 @@ static struct built build(const struct subject *subject, int64_t guard_bytes)
     vt_diagnostics_release(&diags);
     b.params = vt_params_new();
     assert_non_null(b.params);
-    vt_status status = vt_model_init(&b.model, b.config, b.params, 1, subject->training, &err);
+    vt_status status =
+        vt_model_init(&b.model, b.config, b.params, test_table(), 1, subject->training, &err);
     vt_model_release(&b.model);
     if (status == VT_OK) { /* a first graph names the parameters, and then they are laid out */
         vt_params_layout(b.params, 0, b.config->train_freeze.v, b.config->train_freeze.n);
-        status = vt_model_init(&b.model, b.config, b.params, BATCH, subject->training, &err);
+        status = vt_model_init(&b.model, b.config, b.params, test_table(), BATCH, subject->training,
+                               &err);
     }
     if (status == VT_OK)
         status =
@@ -357,15 +360,6 @@ static void what_costs_little_is_made_again(void **state)
 
 /* ---- running */
 
-static vt_dev *new_dev(void)
-{
-    vt_dev *dev = NULL;
-    vt_error err = {0};
-    if (vt_dev_new(&dev, 2, &err) != VT_OK)
-        fail_msg("%s", err.text);
-    return dev;
-}
-
 struct running {
     struct built built;
     vt_memory memory;
@@ -469,7 +463,7 @@ enum { N_RUNS = sizeof RUNS / sizeof RUNS[0] };
 
 static void a_pass_in_poisoned_memory_has_the_same_bits(void **state)
 {
-    vt_dev *dev = new_dev();
+    vt_dev *dev = new_device(2);
     (void)state;
     for (int i = 0; i < N_RUNS; i++) {
         struct running r;
@@ -497,7 +491,7 @@ static void freezing_leaves_other_gradients_as_they_are(void **state)
         "train.freeze=[patch_embed*, '*.weight']",
         "train.freeze=[patch_embed*, layers.0*]",
     };
-    vt_dev *dev = new_dev();
+    vt_dev *dev = new_device(2);
     struct running all;
     char hex[VT_SHA256_HEX_SIZE];
     (void)state;

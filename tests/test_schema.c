@@ -267,7 +267,17 @@ static const outcome *outcome_of(const config_sample *sample, const char *value,
 /* ---- what each key must change */
 
 /* Of a key that is not listed: the plan or the weights. */
-enum effect { PLAN_OR_WEIGHTS, PLAN, JOURNAL, FILES, REPORT, THREADS, FAILURE, ONE_VALUE };
+enum effect {
+    PLAN_OR_WEIGHTS,
+    PLAN,
+    JOURNAL,
+    FILES,
+    REPORT,
+    THREADS,
+    DEVICE,
+    FAILURE,
+    ONE_VALUE
+};
 
 struct expectation {
     const char *path;
@@ -286,6 +296,7 @@ static const struct expectation expectations[] = {
     {"eval.compat", JOURNAL, NULL},
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
+    {"train.device", DEVICE, "CUDA"},
     {"log.every", JOURNAL, NULL},
     {"log.tensorboard", FILES, NULL},
     {"attention.images", FILES, NULL},
@@ -381,6 +392,17 @@ static void check_failure(const struct expectation *e, const config_sample *samp
                  o->failure);
 }
 
+/* Where there is no such device, the run does not begin and says so. */
+static void check_device(const struct expectation *e, const config_sample *sample)
+{
+    const outcome *o = outcome_of(sample, sample->value[1], true);
+    if (o->failure[0])
+        check_failure(e, sample);
+    else
+        expect_other(e->path, "provenance", o->threads,
+                     outcome_of(sample, sample->value[0], true)->threads);
+}
+
 static void check_refusal(const struct expectation *e, const config_sample *sample)
 {
     char *error;
@@ -407,6 +429,9 @@ static void check_key(const char *path)
         break;
     case ONE_VALUE:
         check_refusal(e, sample);
+        break;
+    case DEVICE:
+        check_device(e, sample);
         break;
     case JOURNAL:
     case FILES:
@@ -441,7 +466,7 @@ static void keys_outside_the_identity_leave_the_weights_alone(void **state)
     /* the seed is a part of the run's id; these two stand for keys that are in the identity; the
      * folder of the data has one content; a run with fewer files let pass does not begin */
     static const char *const others[] = {"seed", "model.drop", "model.preset", "data.dir",
-                                         "data.max_bad"};
+                                         "data.max_bad", "train.device"};
     for (int i = 0; i < vt_config_field_count(); i += STRIDE) {
         const vt_config_field field = vt_config_field_at(i);
         bool other = field.identity;

@@ -54,7 +54,7 @@ static void load_data(struct training *run)
                                .std = {0.5f, 0.5f, 0.5f},
                                .train = c->data_train,
                                .test = c->data_test};
-    assert_int_equal(vt_dev_new(&run->dev, THREADS, &err), VT_OK);
+    assert_int_equal(vt_dev_new(&run->dev, "cpu", THREADS, &err), VT_OK);
     assert_int_equal(vt_data_open(&run->data, &request, vt_dev_pool(run->dev), &err), VT_OK);
 }
 

@@ -7,6 +7,7 @@
 #include "results/tfevents.h"
 #include "support/fault.h"
 #include "support/make_run.h"
+#include "support/test_device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,7 +93,7 @@ static vt_node *param(vt_graph *g, const char *name, int rank, const int64_t *di
 static void graph_is_written_as_tensorboard_reads_it(void **state)
 {
     vt_params *params = vt_params_new();
-    vt_graph *g = vt_graph_new(params, 2, false);
+    vt_graph *g = vt_graph_new(params, test_table(), 2, false);
     vt_text def = {0}, file = {0};
     (void)state;
     vt_node *x = vt_graph_input(g, "images", VT_F32, vt_shape_of(3, (int64_t[]){2, 5, 4}));

@@ -346,7 +346,7 @@ static void batch_norms_carry_their_count(void **state)
     const int64_t two = 2, batches = 1234;
     const vt_fill zero = {.kind = VT_FILL_ZERO};
     vt_params *params = vt_params_new();
-    vt_graph *graph = vt_graph_new(params, 1, true);
+    vt_graph *graph = vt_graph_new(params, test_table(), 1, true);
     vt_scratch scratch = vt_scratch_new();
     vt_weights list;
     vt_weights_report report;

@@ -7,6 +7,7 @@
 #include "support/net.h"
 
 #include "base/rng.h"
+#include "support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -187,7 +188,7 @@ static void check_bias_rows(const struct wish *wish, const vt_attention_map *map
 static void check_map(const struct wish *wish)
 {
     vt_params *params = vt_params_new();
-    vt_graph *graph = vt_graph_new(params, 1, false);
+    vt_graph *graph = vt_graph_new(params, test_table(), 1, false);
     vt_window_geometry geometry =
         vt_window_geometry_of(wish->height, wish->width, wish->window, wish->shifted, wish->mode);
     const vt_attention_map *map = vt_window_map(graph, &geometry);
@@ -240,7 +241,7 @@ static void torchvision_maps_are_the_rolled_ones(void **state)
 static void a_global_map_is_one_group(void **state)
 {
     vt_params *params = vt_params_new();
-    vt_graph *graph = vt_graph_new(params, 1, false);
+    vt_graph *graph = vt_graph_new(params, test_table(), 1, false);
     const vt_attention_map *map = vt_global_map(graph, 17);
     (void)state;
     assert_non_null(map);
@@ -375,9 +376,8 @@ static void check_moved_token(struct leak *l, const struct rolled *m, int64_t mo
 
 static void outputs_depend_on_their_window_alone(void **state)
 {
-    vt_dev *dev = NULL;
+    vt_dev *dev = new_device(2);
     (void)state;
-    assert_int_equal(vt_dev_new(&dev, 2, NULL), VT_OK);
     for (int i = 0; i < N_LEAKS; i++)
         for (int mode = 0; mode < N_MODES; mode++) {
             struct leak l;
@@ -394,9 +394,8 @@ static void outputs_depend_on_their_window_alone(void **state)
 /* The other way round: a gradient at one output alone reaches its window alone. */
 static void gradients_reach_their_window_alone(void **state)
 {
-    vt_dev *dev = NULL;
+    vt_dev *dev = new_device(2);
     (void)state;
-    assert_int_equal(vt_dev_new(&dev, 2, NULL), VT_OK);
     for (int i = 0; i < N_LEAKS; i++)
         for (int mode = 0; mode < N_MODES; mode++) {
             struct leak l;
@@ -430,7 +429,7 @@ static void only_what_attends_to_padding_depends_on_it(void **state)
     vt_dev *dev = NULL;
     int64_t touched[N_MODES] = {0};
     (void)state;
-    assert_int_equal(vt_dev_new(&dev, 2, NULL), VT_OK);
+    assert_int_equal(vt_dev_new(&dev, "cpu", 2, NULL), VT_OK);
     for (int i = 0; i < N_LEAKS; i++)
         for (int mode = 0; mode < N_MODES; mode++) {
             struct leak l;

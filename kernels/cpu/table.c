@@ -7,4 +7,7 @@ const vt_kernels VT_CPU(table) = {.name = VT_TEXT_OF(VT_ISA),
 #define X(kernel) .kernel = VT_CPU(kernel),
                                   VT_KERNEL_LIST(X)
 #undef X
+#define X(size) .size = vt_##size,
+                                      VT_SCRATCH_LIST(X)
+#undef X
 };

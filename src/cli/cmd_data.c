@@ -119,7 +119,7 @@ static vt_status check(const vt_config *config, bool json, vt_error *err)
     vt_data *data = NULL;
     vt_text text = {0};
     int64_t *count = NULL;
-    vt_status status = vt_dev_new(&dev, (int)config->train_threads, err);
+    vt_status status = vt_dev_new(&dev, "cpu", (int)config->train_threads, err);
     if (status == VT_OK)
         status = vt_data_open(&data, &request, vt_dev_pool(dev), err);
     if (status == VT_OK && !(count = count_classes(data)))

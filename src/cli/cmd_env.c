@@ -74,6 +74,7 @@ vt_status vt_cmd_env(int argc, char **argv)
     vt_common_options common = {0};
     const vt_option options[] = {
         {"threads", 0, "N", VT_OPTION_U64, &common.threads, "threads; 0 = all cores"},
+        {"device", 0, "NAME", VT_OPTION_TEXT, &common.device, "cpu (default), cuda or auto"},
         {"json", 0, NULL, VT_OPTION_SWITCH, &json, "print JSON"},
         VT_COMMON_OPTIONS(common),
         VT_OPTION_END,
@@ -94,7 +95,8 @@ vt_status vt_cmd_env(int argc, char **argv)
     vt_status status = vt_options_parse(&usage, &common, argc, argv, &arguments);
     if (status != VT_OK || common.help)
         return status;
-    status = vt_dev_new(&dev, (int)common.threads.value, &err);
+    status =
+        vt_dev_new(&dev, common.device ? common.device : "cpu", (int)common.threads.value, &err);
     if (status == VT_OK)
         status = describe(dev, json, &text, &err);
     if (status == VT_OK)

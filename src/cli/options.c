@@ -107,10 +107,8 @@ static vt_status check_common(const vt_usage *usage, const vt_common_options *co
     const char *color = common->color, *device = common->device;
     if (color && strcmp(color, "auto") && strcmp(color, "always") && strcmp(color, "never"))
         return vt_usage_error(usage->verb, "--color is auto, always or never, not '%s'", color);
-    if (device && strcmp(device, "cpu") && strcmp(device, "auto"))
-        return vt_usage_error(usage->verb,
-                              "--device is cpu or auto, not '%s': this build computes on the CPU",
-                              device);
+    if (device && strcmp(device, "cpu") && strcmp(device, "cuda") && strcmp(device, "auto"))
+        return vt_usage_error(usage->verb, "--device is cpu, cuda or auto, not '%s'", device);
     if (common->threads.given && common->threads.value > INT64_MAX)
         return vt_usage_error(usage->verb, "--threads is too large");
     return VT_OK;
@@ -188,7 +186,8 @@ static vt_config_overrides overrides(const vt_common_options *common)
                                  .has_threads = common->threads.given,
                                  .seed = common->seed.value,
                                  .threads = (int64_t)common->threads.value,
-                                 .data_dir = common->data_dir};
+                                 .data_dir = common->data_dir,
+                                 .device = common->device};
 }
 
 vt_status vt_options_trained(const vt_common_options *common, const char *run,

@@ -79,7 +79,7 @@ typedef struct vt_common_options {
          &(c).threads, "threads; 0 = all cores; never changes the bits"},                          \
         {"data-dir", 0, "DIR", VT_OPTION_TEXT, &(c).data_dir, "folder of the data files"},         \
     {                                                                                              \
-        "device", 0, "NAME", VT_OPTION_TEXT, &(c).device, "cpu or auto: this build has no other"   \
+        "device", 0, "NAME", VT_OPTION_TEXT, &(c).device, "cpu (default), cuda or auto"            \
     }
 #define VT_RESULTS_OPTION(c)                                                                       \
     {                                                                                              \

@@ -183,6 +183,7 @@ void vt_diagnostics_release(vt_diagnostics *diags);
 /* The command's own options, the last layer. */
 typedef struct vt_config_overrides {
     bool has_seed, has_threads;
+    const char *device; /* a word of train.device, or NULL */
     uint64_t seed;
     int64_t threads;
     const char *data_dir; /* NULL: not given */

@@ -297,6 +297,8 @@ void vt_layers_read(vt_loading *l, const char *path, const char *const *sets, in
     if (own && own->has_threads)
         read_option(l, VT_KEY_train_threads, "--threads",
                     vt_store_printf(store, "%" PRId64, own->threads), true);
+    if (own && own->device)
+        read_option(l, VT_KEY_train_device, "--device", own->device, false);
     if (own && own->data_dir)
         read_option(l, VT_KEY_data_dir, "--data-dir", own->data_dir, false);
 }

@@ -1,6 +1,7 @@
 #include "graph/exec.h"
 
 #include "base/mem.h"
+#include "graph/device_map.h"
 
 #include <string.h>
 
@@ -10,7 +11,13 @@ static const unsigned char guard_byte = 0xa5;
 struct vt_program {
     const vt_plan *plan;
     const vt_memory *memory;
-    vt_call *calls; /* plan->n_steps */
+    vt_call *calls;      /* plan->n_steps */
+    vt_device_map *maps; /* of the graph's attentions */
+    int n_maps;
+    struct pass {
+        bool met; /* once without recording: what a kernel prepares when it is met first is there */
+        void *recording;
+    } forward, backward;
     bool poison;
 };
 
@@ -77,6 +84,20 @@ void *vt_program_grad(const vt_program *program, const vt_node *node)
                : NULL;
 }
 
+/* The map on the device, made when it is met first; NULL after a failure. */
+static const vt_attention_map *device_map(vt_program *program, const vt_attention_map *host,
+                                          vt_error *err)
+{
+    for (int i = 0; i < program->n_maps; i++)
+        if (program->maps[i].host == host)
+            return &program->maps[i].map;
+    vt_device_map *copy = &program->maps[program->n_maps];
+    if (vt_device_map_init(copy, program->memory->dev, host, err) != VT_OK)
+        return NULL;
+    program->n_maps++;
+    return &copy->map;
+}
+
 static vt_call bind(const vt_program *program, const vt_plan_step *step)
 {
     const vt_node *node = program->plan->graph->node[step->node];
@@ -117,14 +138,24 @@ vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memo
     VT_ASSERT(plan->arena_bytes <= memory->arena_bytes);
     if (program)
         program->calls = vt_calloc((size_t)plan->n_steps, sizeof *program->calls);
-    if (!program || !program->calls) {
+    if (program) /* at most one a node */
+        program->maps = vt_calloc((size_t)plan->graph->n, sizeof *program->maps);
+    if (!program || !program->calls || !program->maps) {
         vt_program_free(program);
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the program");
     }
     program->plan = plan;
     program->memory = memory;
-    for (int s = 0; s < plan->n_steps; s++)
-        program->calls[s] = bind(program, &plan->steps[s]);
+    for (int s = 0; s < plan->n_steps; s++) {
+        vt_call *call = &program->calls[s];
+        *call = bind(program, &plan->steps[s]);
+        if (call->node->op == VT_OP_attention)
+            call->map = device_map(program, call->node->attention.map, err);
+        if (call->node->op == VT_OP_attention && !call->map) {
+            vt_program_free(program);
+            return VT_ERR_NOMEM;
+        }
+    }
     *result = program;
     return vt_dev_reserve(memory->dev, (size_t)plan->worker_bytes, err);
 }
@@ -133,6 +164,13 @@ void vt_program_free(vt_program *program)
 {
     if (!program)
         return;
+    if (program->memory) {
+        vt_dev_forget(program->memory->dev, program->forward.recording);
+        vt_dev_forget(program->memory->dev, program->backward.recording);
+    }
+    for (int i = 0; i < program->n_maps; i++)
+        vt_device_map_release(&program->maps[i], program->memory->dev);
+    vt_free(program->maps);
     vt_free(program->calls);
     vt_free(program);
 }
@@ -175,14 +213,33 @@ static void run(vt_program *program, int first, int last, vt_program_hook *hook,
     }
 }
 
+/* A pass that nobody watches is recorded when it comes the second time, where the device can. */
+static void run_pass(vt_program *program, struct pass *pass, int first, int last,
+                     vt_program_hook *hook, void *arg)
+{
+    vt_dev *dev = program->memory->dev;
+    if (hook || program->poison || !vt_dev_records(dev) || !pass->met) {
+        run(program, first, last, hook, arg);
+        pass->met = true;
+        return;
+    }
+    if (!pass->recording) {
+        vt_dev_record(dev);
+        run(program, first, last, NULL, NULL);
+        pass->recording = vt_dev_recorded(dev);
+    }
+    vt_dev_replay(dev, pass->recording);
+}
+
 void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg)
 {
-    run(program, 0, program->plan->n_forward, hook, arg);
+    run_pass(program, &program->forward, 0, program->plan->n_forward, hook, arg);
 }
 
 void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg)
 {
-    run(program, program->plan->n_forward, program->plan->n_steps, hook, arg);
+    run_pass(program, &program->backward, program->plan->n_forward, program->plan->n_steps, hook,
+             arg);
 }
 
 void vt_program_poison(vt_program *program, bool on)

@@ -39,11 +39,12 @@ const char *vt_shape_text(vt_shape shape, char text[VT_SHAPE_TEXT])
     return text;
 }
 
-vt_graph *vt_graph_new(vt_params *params, int64_t batch, bool training)
+vt_graph *vt_graph_new(vt_params *params, const vt_kernels *k, int64_t batch, bool training)
 {
     vt_graph *graph = vt_calloc(1, sizeof *graph);
     if (graph) {
         graph->params = params;
+        graph->k = k;
         graph->batch = batch;
         graph->training = training;
     }
@@ -106,6 +107,7 @@ vt_node *vt_node_new(vt_graph *graph, vt_op op, const char *name, int n_in, vt_n
         return NULL;
     VT_ASSERT(n_in <= VT_MAX_IN && strlen(name) < VT_NODE_NAME);
     node->op = op;
+    node->k = graph->k;
     snprintf(node->name, sizeof node->name, "%s", name);
     node->n_in = n_in;
     for (int i = 0; i < n_in; i++) {

@@ -120,6 +120,7 @@ typedef struct vt_node vt_node;
 
 struct vt_node {
     vt_op op;
+    const vt_kernels *k; /* the graph's */
     char name[VT_NODE_NAME];
     int number; /* in the graph */
     int n_in;
@@ -184,7 +185,8 @@ struct vt_node {
 typedef struct vt_graph {
     vt_node **node;
     int n, capacity;
-    vt_params *params; /* not owned */
+    vt_params *params;   /* not owned */
+    const vt_kernels *k; /* those that will compute it */
     int64_t batch;
     bool training;  /* dropout and drop path are active, a backward pass will follow */
     int drop_sites; /* numbers the generator streams of dropout */
@@ -193,7 +195,7 @@ typedef struct vt_graph {
     int n_blocks, blocks_capacity;
 } vt_graph;
 
-vt_graph *vt_graph_new(vt_params *params, int64_t batch, bool training);
+vt_graph *vt_graph_new(vt_params *params, const vt_kernels *k, int64_t batch, bool training);
 void vt_graph_free(vt_graph *graph);
 /* The first failure, if any. */
 vt_status vt_graph_finish(const vt_graph *graph, vt_error *err);

@@ -18,10 +18,10 @@ static void mark_head(const vt_node *logits)
             logits->in[i]->param->head = true;
 }
 
-vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params, int64_t batch,
-                        bool training, vt_error *err)
+vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params,
+                        const vt_kernels *k, int64_t batch, bool training, vt_error *err)
 {
-    vt_graph *graph = vt_graph_new(params, batch, training);
+    vt_graph *graph = vt_graph_new(params, k, batch, training);
     int64_t side = config->model_image;
     vt_shape image = vt_shape_of(4, (int64_t[]){batch, side, side, config->model_channels});
     *model = (vt_model){.graph = graph};

@@ -26,8 +26,8 @@ typedef struct vt_model {
 /* Start with {0}. `params` is shared by the graphs of one model. Training graphs have dropout, drop
  * path and label smoothing; evaluation is plain cross entropy. VT_ERR_CONFIG for sizes that do
  * not fit, with the node's name. */
-vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params, int64_t batch,
-                        bool training, vt_error *err);
+vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params,
+                        const vt_kernels *k, int64_t batch, bool training, vt_error *err);
 void vt_model_release(vt_model *model);
 
 #endif

@@ -47,7 +47,7 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
     n->macs = 2 * pairs * (double)channels * (double)sizes->batch;
     n->macs_padded = 2 * (double)(map->windows * map->places * map->places) * (double)channels *
                      (double)sizes->batch;
-    n->scratch_bytes = vt_attention_scratch(map, sizes);
+    n->scratch_bytes = n->k->attention_scratch(map, sizes);
     n->worker_scratch_bytes = vt_attention_worker_scratch(map, sizes);
     return VT_OK;
 }
@@ -55,12 +55,12 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
 void vt_op_attention_fwd(const vt_call *c)
 {
     c->k->attention_fwd(c->dev, c->y, c->kept[LSE], c->x[QKV], c->x[TABLE].data, c->x[PAD].data,
-                        c->node->attention.map, &c->node->attention.sizes, c->step);
+                        c->map, &c->node->attention.sizes, c->step);
 }
 
 void vt_op_attention_bwd(const vt_call *c)
 {
     c->k->attention_bwd(c->dev, c->dx[QKV], c->write[QKV], c->dx[TABLE].data, c->dx[PAD].data,
-                        c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data,
-                        c->node->attention.map, &c->node->attention.sizes, c->step, c->scratch);
+                        c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data, c->map,
+                        &c->node->attention.sizes, c->step, c->scratch);
 }

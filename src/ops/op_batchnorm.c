@@ -38,7 +38,7 @@ vt_status vt_op_batchnorm_infer(vt_node *n, vt_error *err)
     vt_node_keep(n, RSTD, VT_F64, c);
     if (sizes->activation != VT_ACT_NONE)
         vt_node_keep(n, LINE, VT_F32, VT_BATCHNORM_LINE * c);
-    n->forward_scratch_bytes = n->scratch_bytes = vt_batchnorm_scratch(sizes->rows, c);
+    n->forward_scratch_bytes = n->scratch_bytes = n->k->batchnorm_scratch(sizes->rows, c);
     return VT_OK;
 }
 

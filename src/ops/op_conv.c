@@ -59,8 +59,8 @@ vt_status vt_op_conv_infer(vt_node *n, vt_error *err)
         return status;
     if (n->in[B] && n->in[B]->shape.size != n->conv.O)
         return vt_fail_shape(err, n, "the bias needs %" PRId64 " elements", n->conv.O);
-    n->forward_scratch_bytes = vt_conv_scratch(&n->conv, false);
-    n->scratch_bytes = vt_conv_scratch(&n->conv, true);
+    n->forward_scratch_bytes = n->k->conv_scratch(&n->conv, false);
+    n->scratch_bytes = n->k->conv_scratch(&n->conv, true);
     n->worker_scratch_bytes = vt_conv_worker_scratch(&n->conv);
     return VT_OK;
 }
@@ -93,8 +93,8 @@ vt_status vt_op_dwconv_infer(vt_node *n, vt_error *err)
         return status;
     if (n->conv.O != n->conv.C)
         return vt_fail_shape(err, n, "a depthwise weight has one output for each channel");
-    n->forward_scratch_bytes = vt_dwconv_scratch(&n->conv, false);
-    n->scratch_bytes = vt_dwconv_scratch(&n->conv, true);
+    n->forward_scratch_bytes = n->k->dwconv_scratch(&n->conv, false);
+    n->scratch_bytes = n->k->dwconv_scratch(&n->conv, true);
     return VT_OK;
 }
 

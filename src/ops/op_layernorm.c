@@ -23,7 +23,7 @@ vt_status vt_op_layernorm_infer(vt_node *n, vt_error *err)
     n->remakes = true;
     vt_node_keep(n, MEAN, VT_F32, rows);
     vt_node_keep(n, RSTD, VT_F32, rows);
-    n->scratch_bytes = (size_t)(2 * vt_row_chunks(rows) * c) * sizeof(float);
+    n->scratch_bytes = n->k->layernorm_scratch(rows, c);
     return VT_OK;
 }
 

@@ -25,8 +25,8 @@ vt_status vt_op_linear_infer(vt_node *n, vt_error *err)
     if (n->reads_in[X])
         n->late = 1u << W | 1u << B;
     n->macs = (double)rows * (double)in * (double)out;
-    n->forward_scratch_bytes = vt_linear_scratch(rows, out, in, false);
-    n->scratch_bytes = vt_linear_scratch(rows, out, in, true);
+    n->forward_scratch_bytes = n->k->linear_scratch(rows, out, in, false);
+    n->scratch_bytes = n->k->linear_scratch(rows, out, in, true);
     n->worker_scratch_bytes = vt_linear_worker_scratch();
     return VT_OK;
 }

@@ -101,6 +101,7 @@ typedef struct vt_call {
     bool write[VT_MAX_IN];    /* first writer of dx: write, else add */
     vt_buf remade;            /* backward: the value, to be made again if data is not NULL */
     void *scratch;
+    const vt_attention_map *map; /* attention's, its tables on the device */
     const vt_step *step;
     double *totals; /* sums of the loss op (cross_entropy_fwd) */
 } vt_call;

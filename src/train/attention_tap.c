@@ -78,7 +78,7 @@ void vt_attention_tap_hook(void *arg, const vt_call *call)
         const vt_attention_sizes *sizes = &node->attention.sizes;
         int64_t floats = floats_an_image(&tap->layer[tap->next]);
         call->k->attention_probs(call->dev, tap->device, call->x[0], call->kept[0], call->x[1].data,
-                                 call->x[2].data, node->attention.map, sizes);
+                                 call->x[2].data, call->map, sizes);
         vt_dev_read(call->dev, tap->probs[tap->next++] + tap->first * floats, tap->device,
                     (size_t)(sizes->batch * floats) * sizeof(float));
     } else if (node->op == VT_OP_sequence_pool) {

@@ -88,17 +88,17 @@ static void measure_machine(struct timer *t)
     t->bytes[t->n_rates++] = 2.0 * COPY_BYTES / (end - between);
 }
 
-static size_t matrix_bytes(int i)
+static size_t matrix_bytes(const struct timer *t, int i)
 {
     return i < 3 ? MATRIX * MATRIX * sizeof(float)
-                 : vt_linear_scratch(MATRIX, MATRIX, MATRIX, false);
+                 : vt_dev_kernels(t->dev)->linear_scratch(MATRIX, MATRIX, MATRIX, false);
 }
 
 static vt_status prepare_machine(struct timer *t, vt_error *err)
 {
     const vt_rng rng = vt_rng_at(0, VT_STREAM_TEST, 0, 0, 0);
     for (int i = 0; i < 4; i++) {
-        t->matrix[i] = vt_dev_alloc(t->dev, matrix_bytes(i));
+        t->matrix[i] = vt_dev_alloc(t->dev, matrix_bytes(t, i));
         if (!t->matrix[i])
             return vt_fail(err, VT_ERR_NOMEM, "no memory for a product of %d x %d", MATRIX, MATRIX);
     }
@@ -369,7 +369,7 @@ static vt_status prepare(struct timer *t, const vt_config *config, vt_error *err
 {
     vt_bench *b = t->bench;
     vt_engine *engine = &t->engine;
-    vt_status status = vt_dev_new(&t->dev, (int)config->train_threads, err);
+    vt_status status = vt_engine_device(&t->dev, config, err);
     if (status != VT_OK)
         return status;
     vt_engine_add_slot(engine, b->batch, true);
@@ -414,7 +414,7 @@ vt_status vt_bench_run(vt_bench *bench, const vt_config *config, const vt_bench_
     }
     for (int i = 0; i < 4; i++)
         if (t.dev)
-            vt_dev_release(t.dev, t.matrix[i], matrix_bytes(i));
+            vt_dev_release(t.dev, t.matrix[i], matrix_bytes(&t, i));
     vt_free(t.copy[0]);
     vt_free(t.copy[1]);
     vt_free(t.spent);

@@ -9,6 +9,12 @@
 
 enum { NORM_CHUNK = 16384 };
 
+vt_status vt_engine_device(vt_dev **dev, const vt_config *config, vt_error *err)
+{
+    return vt_dev_new(dev, vt_config_word("train.device", config->train_device),
+                      (int)config->train_threads, err);
+}
+
 void vt_engine_add_slot(vt_engine *engine, int64_t batch, bool training)
 {
     for (int i = 0; i < engine->n_slots; i++)
@@ -29,6 +35,12 @@ vt_slot *vt_engine_slot(vt_engine *engine, int64_t batch, bool training)
     return NULL;
 }
 
+/* Without a device only sizes are wanted, as the CPU would take them. */
+static const vt_kernels *kernels_of(const vt_engine *engine)
+{
+    return engine->dev ? vt_dev_kernels(engine->dev) : vt_dev_cpu_kernels();
+}
+
 /* A first graph only creates the parameters; their layout decides what the real graphs train. */
 static vt_status create_params(vt_engine *engine, const vt_config *config, vt_error *err)
 {
@@ -36,7 +48,8 @@ static vt_status create_params(vt_engine *engine, const vt_config *config, vt_er
     engine->params = vt_params_new();
     if (!engine->params)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the parameters");
-    vt_status status = vt_model_init(&model, config, engine->params, 1, true, err);
+    vt_status status =
+        vt_model_init(&model, config, engine->params, kernels_of(engine), 1, true, err);
     vt_model_release(&model);
     if (status != VT_OK)
         return status;
@@ -53,8 +66,8 @@ vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *e
     vt_status status = create_params(engine, config, err);
     for (int i = 0; i < engine->n_slots && status == VT_OK; i++) {
         vt_slot *slot = &engine->slot[i];
-        status =
-            vt_model_init(&slot->model, config, engine->params, slot->batch, slot->training, err);
+        status = vt_model_init(&slot->model, config, engine->params, kernels_of(engine),
+                               slot->batch, slot->training, err);
         if (status == VT_OK)
             status = vt_plan_new(&slot->plan, slot->model.graph, slot->model.loss,
                                  slot->model.logits, 0, err);
@@ -106,8 +119,8 @@ static vt_status take_memory(vt_engine *engine, vt_error *err)
 
 vt_status vt_engine_init(vt_engine *engine, const vt_config *config, vt_dev *dev, vt_error *err)
 {
-    vt_status status = vt_engine_plan(engine, config, err);
     engine->dev = dev;
+    vt_status status = vt_engine_plan(engine, config, err);
     if (status == VT_OK)
         status = take_memory(engine, err);
     for (int i = 0; i < engine->n_slots && status == VT_OK; i++)

@@ -94,7 +94,7 @@ struct net {
 static vt_status init(struct net *n, vt_dev *dev, vt_error *err)
 {
     n->params = vt_params_new();
-    n->graph = n->params ? vt_graph_new(n->params, BATCH, true) : NULL;
+    n->graph = n->params ? vt_graph_new(n->params, vt_dev_kernels(dev), BATCH, true) : NULL;
     if (!n->graph)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
     n->images = vt_graph_input(n->graph, "images", VT_F32,
@@ -196,8 +196,8 @@ static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
     const vt_kernels *k = vt_dev_kernels(dev);
     const vt_rng rng = vt_rng_at(2, VT_STREAM_INIT, 0xffff, 0, 0);
     const size_t floats = 2 * (X + W + Y);
-    const size_t forward = vt_linear_scratch(ROWS, OUT, IN, false);
-    const size_t backward = vt_linear_scratch(ROWS, OUT, IN, true);
+    const size_t forward = k->linear_scratch(ROWS, OUT, IN, false);
+    const size_t backward = k->linear_scratch(ROWS, OUT, IN, true);
     const size_t scratch_bytes = forward > backward ? forward : backward;
     float *host = vt_calloc(floats, sizeof *host);
     float *x = vt_dev_alloc(dev, floats * sizeof *x);

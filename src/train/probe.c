@@ -172,7 +172,7 @@ static void add_map(void *arg, const vt_call *call)
 {
     struct probe *p = arg;
     const vt_node *node = call->node;
-    const vt_attention_map *map = node->attention.map;
+    const vt_attention_map *map = call->map;
     const vt_attention_sizes *sizes = &node->attention.sizes;
     if (node->op != VT_OP_attention || p->failed)
         return;
@@ -259,7 +259,7 @@ static vt_status write_results(struct probe *p, vt_error *err)
 vt_status vt_probe(vt_config *config, const vt_probe_options *options, vt_error *err)
 {
     struct probe p = {.options = options};
-    vt_status status = vt_dev_new(&p.dev, (int)config->train_threads, err);
+    vt_status status = vt_engine_device(&p.dev, config, err);
     if (status == VT_OK)
         status = read_batch(&p, config, err);
     if (status == VT_OK) {

@@ -117,7 +117,7 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
                     .schedule = vt_schedule_start(config),
                     .started_s = vt_clock_s()};
     run->state.best_epoch = -1;
-    vt_status status = vt_dev_new(&run->dev, (int)config->train_threads, err);
+    vt_status status = vt_engine_device(&run->dev, config, err);
     if (status == VT_OK)
         status = open_data(run, err);
     if (status == VT_OK)
@@ -246,6 +246,7 @@ static int list_moments(const vt_run *run, vt_safetensor tensors[2])
 {
     const float *moments[2] = {run->engine.moment1, run->engine.moment2};
     static const char *const names[2] = {"moment1", "moment2"};
+    const size_t bytes = (size_t)run->engine.params->n_trained * sizeof(float);
     int n = 0;
     for (int i = 0; i < 2; i++)
         if (moments[i])
@@ -253,7 +254,7 @@ static int list_moments(const vt_run *run, vt_safetensor tensors[2])
                                            .type = VT_SAFETENSORS_F32,
                                            .rank = 1,
                                            .shape = {run->engine.params->n_trained},
-                                           .data = vt_dev_host_view(run->dev, moments[i])};
+                                           .data = vt_dev_host_view(run->dev, moments[i], bytes)};
     return n;
 }
 
@@ -319,7 +320,8 @@ static vt_status save(vt_run *run, bool scheduled, bool best, vt_error *err)
     vt_status status = vt_run_check_weights(run, err);
     if (status == VT_OK)
         status = vt_weights_list(&weights, params, VT_WEIGHTS_SAVED,
-                                 vt_dev_host_view(run->dev, run->engine.memory.weights),
+                                 vt_dev_host_view(run->dev, run->engine.memory.weights,
+                                                  (size_t)params->n_floats * sizeof(float)),
                                  &run->state.draw, err);
     if (status != VT_OK)
         return status;

@@ -58,7 +58,7 @@ static vt_status check_steps(struct selftest *t, const char *width, int threads,
              threads == 1 ? "" : "s", *order != '0' ? ", shuffled work" : "");
     setenv("VITRINE_KERNELS", width, 1);
     setenv("VITRINE_CHUNK_ORDER", order, 1);
-    vt_status status = vt_dev_new(&dev, threads, &reason);
+    vt_status status = vt_dev_new(&dev, "cpu", threads, &reason);
     if (status == VT_ERR_HELPER && strcmp(width, "avx512") == 0) {
         say(t, name, true, "left out: this processor has none");
         return VT_OK;

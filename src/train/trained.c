@@ -100,7 +100,7 @@ vt_status vt_trained_read(vt_trained *t, float *floats, vt_error *err)
 
 vt_status vt_trained_device(vt_trained *t, vt_error *err)
 {
-    return vt_dev_new(&t->dev, (int)t->config->train_threads, err);
+    return vt_engine_device(&t->dev, t->config, err);
 }
 
 vt_status vt_trained_load(vt_trained *t, vt_error *err)

@@ -55,7 +55,8 @@ static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err
 static vt_status save_gradients(vt_run *run, vt_error *err)
 {
     const vt_params *params = run->engine.params;
-    const float *grads = vt_dev_host_view(run->dev, run->engine.memory.grads);
+    const float *grads = vt_dev_host_view(run->dev, run->engine.memory.grads,
+                                          (size_t)params->n_trained * sizeof *grads);
     vt_weights list;
     vt_status status = vt_weights_list(&list, params, VT_WEIGHTS_TRAINED, grads, NULL, err);
     const vt_safetensors_content content = {list.tensor, list.n, NULL, 0};

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "results/safetensors.h"
 #include "support/fault.h"
+#include "support/test_device.h"
 #include "train/engine.h"
 
 #include <fcntl.h>
@@ -32,14 +33,6 @@ static inline void expect_ok(vt_status status, const vt_error *err)
 {
     if (status != VT_OK)
         fail_msg("%s", err->text);
-}
-
-static inline vt_dev *new_device(int threads)
-{
-    vt_dev *dev;
-    vt_error err = {0};
-    expect_ok(vt_dev_new(&dev, threads, &err), &err);
-    return dev;
 }
 
 /* The experiment whose file says `yaml`. */

@@ -1,6 +1,7 @@
 #include "support/net.h"
 
 #include "base/mem.h"
+#include "support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@ vt_net *vt_net_new(vt_dev *dev, int64_t batch)
     net->dev = dev;
     net->params = vt_params_new();
     assert_non_null(net->params);
-    net->graph = vt_graph_new(net->params, batch, true);
+    net->graph = vt_graph_new(net->params, test_table(), batch, true);
     assert_non_null(net->graph);
     return net;
 }
@@ -205,8 +206,7 @@ static void read_probs(vt_net *net, const vt_call *call, vt_net_output *output)
     assert_non_null(probs);
     memset(probs, 0xff, bytes); /* every place is written, those that nobody sees too */
     call->k->attention_probs(call->dev, probs, call->x[0], call->kept[0], call->x[1].data,
-                             call->x[2].data, call->node->attention.map,
-                             &call->node->attention.sizes);
+                             call->x[2].data, call->map, &call->node->attention.sizes);
     vt_dev_read(net->dev, output->data, probs, bytes);
     vt_dev_release(net->dev, probs, bytes);
 }
