@@ -296,7 +296,7 @@ static const struct expectation expectations[] = {
     {"eval.compat", JOURNAL, NULL},
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
-    {"train.device", DEVICE, "CUDA"},
+    {"train.device", DEVICE, "GPU"},
     {"log.every", JOURNAL, NULL},
     {"log.tensorboard", FILES, NULL},
     {"attention.images", FILES, NULL},
