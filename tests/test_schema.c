@@ -296,7 +296,7 @@ static const struct expectation expectations[] = {
     {"eval.compat", JOURNAL, NULL},
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
-    {"train.device", DEVICE, "CUDA"},
+    {"train.device", DEVICE, "GPU"},
     {"train.precision", FAILURE, "fp32"},
     {"log.every", JOURNAL, NULL},
     {"log.tensorboard", FILES, NULL},
