@@ -42,14 +42,14 @@ void vt_gpu_replay(vt_gpu *gpu, void *recording);
 void vt_gpu_forget(vt_gpu *gpu, void *recording);
 
 /* c (m, n) = op(a) (m, k) op(b) (k, n) (+ c if `add`) (+ bias (n) if not NULL), row-major without
- * gaps, sums in fp32. a, b and the bias are of `type`, c too, or F32. op transposes a stored (k, m), b stored (n, k). The sum over k is one chain
- * of partial sums that the shape alone fixes: never split among parts added by atomics. batch > 1:
- * as many products, each operand's matrices one behind the other, the bias the same for all. m, n
- * and k are not 0. */
+ * gaps, sums in fp32. a, b and the bias are of `type`, c too, or F32. op transposes a stored (k,
+ * m), b stored (n, k). The sum over k is one chain of partial sums that the shape alone fixes:
+ * never split among parts added by atomics. batch > 1: as many products, each operand's matrices
+ * one behind the other, the bias the same for all. m, n and k are not 0. */
 typedef struct vt_matmul {
     void *c;
     const void *a, *b, *bias;
-    vt_dtype type, c_type; /* F32, TF32 or BF16 */
+    vt_dtype type, c_type;  /* F32, TF32 or BF16 */
     int64_t m, n, k, batch; /* batch 0 is 1 */
     bool a_transposed, b_transposed, add;
 } vt_matmul;
