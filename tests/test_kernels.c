@@ -113,8 +113,8 @@ static void run_layernorm(struct run *r)
 
 static void run_activation(struct run *r)
 {
-    const int64_t sizes[] = {1, 17, 48, 16384 + 33};
-    for (int k = 0; k < 4 * ACTIVATIONS; k++) {
+    const int64_t sizes[] = {1, 17, 48, 3000, 16384 + 33};
+    for (int k = 0; k < 5 * ACTIVATIONS; k++) {
         vt_activation_kind kind = (vt_activation_kind)(k % ACTIVATIONS);
         int64_t n = sizes[k / ACTIVATIONS];
         float *x = new_array(r, n, false), *dy = input(r, n), *old_dx;
@@ -329,6 +329,7 @@ static void run_residual(struct run *r)
     run_residual_of(r, 9, 35 * 17, 0.5f);
     run_residual_of(r, BATCH, 20011, 0.2f); /* several pieces of work an image */
     run_residual_of(r, 9, 5004, 0.5f);
+    run_residual_of(r, 9, 5008, 0.5f);
     run_residual_of(r, 2, 4096, 0);
 }
 

@@ -276,7 +276,7 @@ static void run_resize(struct run *r)
     static const int64_t sides[][4] = {
         {31, 16, 32, 16}, {16, 9, 7, 30}, {1, 5, 9, 1}, {10, 3, 3, 10}, {7, 7, 56, 2}};
     for (int i = 0; i < 20; i++) {
-        const int64_t *side = sides[i / 4], C = i / 2 % 2 ? 20 : 19;
+        const int64_t *side = sides[i / 4], C = i / 2 % 2 ? 24 : 19;
         vt_resize_sizes s = {2, side[0], side[1], C, side[2], side[3], (vt_resize_kind)(i % 2)};
         int64_t n = s.batch * s.H * s.W * s.C, n_y = s.batch * s.Ho * s.Wo * s.C;
         float *x = input(r, n), *dy = input(r, n_y), *y = output(r, n_y), *dx = output(r, n), *old;
@@ -335,7 +335,7 @@ static void run_pooling(struct run *r)
 {
     static const int64_t windows[][3] = {{3, 2, 1}, {2, 2, 0}, {3, 1, 1}, {13, 1, 6}, {2, 5, 1}};
     for (int i = 0; i < 20; i++) {
-        const int64_t *window = windows[i / 4], C = i / 2 % 2 ? 36 : 37;
+        const int64_t *window = windows[i / 4], C = i / 2 % 2 ? 40 : 37;
         vt_pooling_sizes s = {2,         15,        13,        C,
                               window[0], window[1], window[2], (vt_pooling_kind)(i % 2)};
         int64_t n = s.batch * s.H * s.W * s.C;
