@@ -13,7 +13,7 @@ static halves find_halves(int64_t rows, int64_t n_a, int64_t n_b)
     return {n, n_a, n_b, vt_divisor_of(n_a + n_b, n)};
 }
 
-/* Divided by the same powers of two as both. */
+/* A power of two divides this if it divides both. */
 static int64_t common_count(int64_t Ca, int64_t Cb)
 {
     return Ca | Cb;

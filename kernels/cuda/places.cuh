@@ -50,7 +50,7 @@ template <int V, typename T> VT_DEVICE void vt_store(T *to, vt_pack<T, V> values
     *reinterpret_cast<vt_pack<T, V> *>(to) = values;
 }
 
-/* bfloat16 in memory, floats here. */
+/* bfloat16 are floats in registers: rounded here, once, two at a time. */
 template <int V> VT_DEVICE vt_pack<float, V> vt_load(const vt_bf16 *from)
 {
     const vt_pack<vt_bf16, V> halves = *reinterpret_cast<const vt_pack<vt_bf16, V> *>(from);
@@ -85,7 +85,7 @@ VT_DEVICE void vt_give_pack(T *to, bool write, vt_pack<float, V> values)
     vt_store<V>(to, values);
 }
 
-/* Values of a whole pack: one access, or `most`. */
+/* Values of a whole pack: as many as one access moves, at most `most`. */
 template <typename T> constexpr int vt_pack_of(int most)
 {
     return most * sizeof(T) < VT_PACK_BYTES ? most : (int)(VT_PACK_BYTES / sizeof(T));

@@ -87,13 +87,16 @@ void VT_CUDA(pooling_fwd)(vt_dev *d, vt_buf y, int32_t *index, vt_buf x,
                           const vt_pooling_sizes *sizes)
 {
     const windows s = find_windows(sizes);
-    VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
-               const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
-               if (sizes->kind == VT_POOLING_MAX)
+    if (sizes->kind == VT_POOLING_MAX)
+        VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
+                   const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
                    VT_LAUNCH(d, (pool_largest<T, V>), vt_blocks(map.n), VT_THREADS, 0,
-                             vt_values<T>(y), index, vt_values<T>(x), map, s);
-               else VT_LAUNCH(d, (pool_mean<T, V>), vt_blocks(map.n), VT_THREADS, 0,
-                              vt_values<T>(y), vt_values<T>(x), map, s));
+                             vt_values<T>(y), index, vt_values<T>(x), map, s));
+    else
+        VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
+                   const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
+                   VT_LAUNCH(d, (pool_mean<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(y),
+                             vt_values<T>(x), map, s));
 }
 
 /* What the windows hand to a place: sums in the windows' order. index: NULL for means. */
