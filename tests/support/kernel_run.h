@@ -130,6 +130,13 @@ static inline void release_arrays(struct run *r)
     r->n_arrays = 0;
 }
 
+/* The same device's kernels in F32, whatever is tested: what they compute, rounded, is what those
+ * of another type must give. */
+static inline const vt_kernels *unrounded(const struct run *r)
+{
+    return rounded_wanted() ? vt_dev_kernels(r->dev) : r->k;
+}
+
 /* The kernels in the narrowest form there is. */
 static inline const vt_kernels *narrow(const vt_dev *dev)
 {
