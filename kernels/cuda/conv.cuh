@@ -125,15 +125,17 @@ void vt_conv_mma_pass(vt_dev *d, vt_buf to, bool write, vt_buf from, vt_buf w, v
 void vt_conv_mma_weight(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_conv_pass &p,
                         void *scratch);
 
-/* COUNT numbers side by side, in one piece if there are four of them, or eight bfloat16. */
+/* COUNT numbers side by side: one, or pieces of sixteen bytes, or of eight for four bfloat16. */
 template <int COUNT> VT_DEVICE void vt_take(float *to, const float *from)
 {
-    if (COUNT == 4) {
-        const float4 x = *reinterpret_cast<const float4 *>(from);
-        to[0] = x.x;
-        to[1] = x.y;
-        to[2] = x.z;
-        to[3] = x.w;
+    if (COUNT % 4 == 0) {
+        for (int i = 0; i < COUNT; i += 4) {
+            const float4 x = *reinterpret_cast<const float4 *>(from + i);
+            to[i] = x.x;
+            to[i + 1] = x.y;
+            to[i + 2] = x.z;
+            to[i + 3] = x.w;
+        }
     } else {
         for (int i = 0; i < COUNT; i++)
             to[i] = from[i];
