@@ -34,6 +34,8 @@ static const struct conv_case {
     {{2, 2, 2, 528, 9240, 1, 1, 0, 132}, false, "many groups of four channels, wide outputs"},
     {{2, 2, 3, 528, 4752, 1, 1, 0, 132}, false, "many groups of four channels"},
     {{2, 2, 2, 8976, 528, 1, 1, 0, 132}, false, "many groups of few outputs"},
+    {{1, 2, 3, 5280, 15840, 1, 1, 0, 132}, false, "many groups, the widest tiles"},
+    {{2, 2, 2, 1056, 9504, 1, 1, 0, 132}, false, "many groups of eight channels, wide tiles"},
     {{9, 11, 12, 20, 28, 1, 1, 0, 1}, false, "one tap that meets every place"},
     {{4, 21, 30, 40, 40, 3, 1, 1, 40}, true, "more than two vectors of channels"},
     {{5, 19, 17, 19, 19, 3, 2, 1, 19}, true, "stride 2; channels that do not fill a vector"},

@@ -9,7 +9,8 @@
 
 enum {
     THREADS = 128,        /* of a block: four warps */
-    BLOCKS = 264,         /* wanted in a grid */
+    BLOCKS = 132,         /* wanted in a grid of large tiles, ... */
+    PART_BLOCKS = 264,    /* ... and in one for the weight's gradient */
     OUTSIDE = -(1 << 30), /* a row or tap that meets no row of the map */
     PART_DEPTH = 32,      /* a part's places are a multiple of this: of a tile's, in either type */
     ROOM = 4,             /* words between rows of words, ... */
@@ -134,6 +135,22 @@ template <typename T, int BM, int BN, bool WIDE> struct place_tiles {
     };
 };
 
+template <typename T, int BM, int BN, bool WIDE>
+VT_DEVICE void note_places(typename place_tiles<T, BM, BN, WIDE>::shared *room,
+                           const numbered_pass &m, int64_t first, int64_t group)
+{
+    const vt_conv_pass &p = m.p;
+    const int64_t places = p.batch * p.h * p.w;
+    for (int i = (int)threadIdx.x; i < BM; i += THREADS) {
+        const int64_t at = first + i, above = vt_divide(at, m.columns);
+        const int64_t image = vt_divide(above, m.rows);
+        const int64_t y = image * p.to_H + p.row + (above - image * p.h) * p.apart;
+        const int64_t x = p.column + (at - above * p.w) * p.apart;
+        room->from[i] = find_place(m, at, places, group);
+        room->to[i] = at < places ? (y * p.to_W + x) * p.groups * p.O + group * p.O : -1;
+    }
+}
+
 /* A thread's part of a tile, on its way from memory; the first row and word of what it fetches of
  * the map and of the weights. */
 template <typename T, int BM, int BN, bool WIDE> struct place_load {
@@ -162,7 +179,7 @@ template <typename T, int BM, int BN, bool WIDE> struct place_load {
 /* The next tile: the map's part, and weights from `packed` on. */
 template <typename T, int BM, int BN, bool WIDE>
 VT_DEVICE void fetch_tile(place_load<T, BM, BN, WIDE> &load, const place *from, const T *map,
-                          const uint32_t *packed, int64_t line, const vt_conv_pass &p)
+                          const uint32_t *packed, int line, const vt_conv_pass &p)
 {
     typedef place_tiles<T, BM, BN, WIDE> tiles;
     VT_UNROLL
@@ -239,29 +256,22 @@ VT_KERNEL VT_RESIDENT(THREADS, WM *WN > 3072    ? 2
                                : WM * WN > 1024 ? 4
                                                 : 5)
     multiply_places(T *to, bool write, const T *from, const uint32_t *packed, const T *bias,
-                    numbered_pass m, int64_t line, int64_t across)
+                    numbered_pass m, int line, int across)
 {
     typedef place_tiles<T, BM, BN, WIDE> tiles;
     typename tiles::shared *room = vt_shared<typename tiles::shared>();
     const vt_conv_pass &p = m.p;
     const int t = (int)threadIdx.x, warp = t / VT_WARP;
-    const int64_t group = blockIdx.x / across % p.groups, o = blockIdx.x % across * BN;
-    const int64_t first = blockIdx.x / across / p.groups * BM, places = p.batch * p.h * p.w;
-    const int n = (int)(line / VT_TILE_WORDS), row = warp % (BM / WM) * WM;
+    const unsigned down = blockIdx.x / (unsigned)across, groups = (unsigned)p.groups;
+    const int group = (int)(down % groups), o = (int)(blockIdx.x % (unsigned)across) * BN;
+    const int n = line / VT_TILE_WORDS, row = warp % (BM / WM) * WM;
     const int column = warp / (BM / WM) * WN;
 
-    for (int i = t; i < BM; i += THREADS) {
-        const int64_t at = first + i, above = vt_divide(at, m.columns);
-        const int64_t image = vt_divide(above, m.rows);
-        const int64_t y = image * p.to_H + p.row + (above - image * p.h) * p.apart;
-        const int64_t x = p.column + (at - above * p.w) * p.apart;
-        room->from[i] = find_place(m, at, places, group);
-        room->to[i] = at < places ? (y * p.to_W + x) * p.groups * p.O + group * p.O : -1;
-    }
+    note_places<T, BM, BN, WIDE>(room, m, (int64_t)(down / groups) * BM, group);
     vt_sync();
 
     float sum[WM / 16][WN / 8][4] = {};
-    packed += (group * across * BN + o) * line;
+    packed += ((int64_t)group * across * BN + o) * line;
     if (n > 0) {
         auto load = place_load<T, BM, BN, WIDE>::at_start(p);
         fetch_tile(load, room->from, from, packed, line, p);
@@ -546,8 +556,8 @@ static bool is_wide(const vt_conv_pass &p)
 
 static vt_weight_cut cut_weight(const vt_conv_pass &p)
 {
-    return is_wide(p) ? vt_cut_weight(p, tile_width(p.O), 128, BLOCKS, PART_DEPTH)
-                      : vt_cut_weight(p, 64, 32, BLOCKS, PART_DEPTH);
+    return is_wide(p) ? vt_cut_weight(p, tile_width(p.O), 128, PART_BLOCKS, PART_DEPTH)
+                      : vt_cut_weight(p, 64, 32, PART_BLOCKS, PART_DEPTH);
 }
 
 struct weight_pass {
