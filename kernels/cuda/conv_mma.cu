@@ -253,7 +253,7 @@ VT_DEVICE void give_outputs(T *to, bool write, const T *bias, const float (&sum)
 template <typename T, int BM, int BN, int WM, int WN, bool WIDE>
 VT_KERNEL VT_RESIDENT(THREADS, WM *WN > 3072    ? 2
                                : WM * WN > 2048 ? 3
-                               : WM * WN > 1024 ? 4
+                               : WM * WN > 1024 || !WIDE ? 4
                                                 : 5)
     multiply_places(T *to, bool write, const T *from, const uint32_t *packed, const T *bias,
                     numbered_pass m, int line, int across)
