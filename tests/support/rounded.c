@@ -21,26 +21,48 @@ static struct shadow {
 } shadows[MOST];
 static int n_shadows;
 
-bool rounded_wanted(void)
+vt_dtype rounded_type(void)
 {
     const char *precision = getenv("VITRINE_TEST_PRECISION");
-    return precision && strcmp(precision, "bf16") == 0;
+    if (!precision || strcmp(precision, "fp32") == 0)
+        return VT_F32;
+    if (strcmp(precision, "tf32") == 0)
+        return VT_TF32;
+    assert_string_equal(precision, "bf16");
+    return VT_BF16;
+}
+
+/* To ten bits after the leading one; ties, which random numbers do not make, away from zero. */
+static float tf32_of_float(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x1000u) & ~0x1fffu;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 float rounded_number(float x)
 {
-    return rounded_wanted() ? vt_bf16_to_float(vt_bf16_of_float(x)) : x;
+    switch (rounded_type()) {
+    case VT_BF16:
+        return vt_bf16_to_float(vt_bf16_of_float(x));
+    case VT_TF32:
+        return tf32_of_float(x);
+    default:
+        return x;
+    }
 }
 
 double rounded_slack(double value)
 {
-    return rounded_wanted() ? 0x1.02p-8 * fabs(value) + 0x1p-134 : 0;
+    return rounded_type() == VT_BF16 ? 0x1.02p-8 * fabs(value) + 0x1p-134 : 0;
 }
 
 static vt_buf shadow(vt_buf of, int64_t n, bool output)
 {
-    if (!of.data)
-        return (vt_buf){NULL, VT_BF16};
+    if (!of.data || rounded_type() == VT_TF32)
+        return (vt_buf){of.data, rounded_type()};
     assert_int_equal(of.type, VT_F32);
     assert_in_range(n_shadows, 0, MOST - 1);
     struct shadow *s = &shadows[n_shadows++];
@@ -444,7 +466,7 @@ static int64_t find_nonfinite(vt_dev *d, vt_buf x, int64_t n)
 const vt_kernels *rounded_table(const vt_kernels *inner)
 {
     static vt_kernels table;
-    if (!rounded_wanted() || inner == &table)
+    if (rounded_type() == VT_F32 || inner == &table)
         return inner;
     k = inner;
     table = *inner;
