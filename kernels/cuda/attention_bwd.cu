@@ -3,12 +3,12 @@
 
 /* Rows are queries: dq, the means, and the gradients of the biases, summed over the block's images
  * and kept by pairs of places in dbias[range][window][head]. */
-template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, true);
     const int lane = (int)threadIdx.x % VT_WARP, n = u.group.n_tokens, keys = n + u.group.n_pads;
-    const int64_t places = a.map.places, channels = a.sizes.channels;
+    const int64_t places = a.map.places;
     const bool one_tile = a.cut.tiles == 1;
     float *dbias =
         a.dbias ? a.dbias + ((u.range * a.map.windows + u.group.window) * a.sizes.heads + u.head) *
@@ -22,8 +22,9 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
         float bias_sums[R][K]; /* of the only tile */
         clear<R, K>(bias_sums);
         for (int64_t image = u.first_image; image < u.last_image; image++) {
-            const source from[4] = {part_of(a, u, image, Q), dy_of(a, u, image),
-                                    part_of(a, u, image, K_PART), part_of(a, u, image, V_PART)};
+            const source<T> from[4] = {part_of<T>(a, u, image, Q), dy_of<T>(a, u, image),
+                                       part_of<T>(a, u, image, K_PART),
+                                       part_of<T>(a, u, image, V_PART)};
             const int64_t at = (image * a.sizes.heads + u.head) * a.map.tokens;
             const bool resident =
                 pass > 0 && one_tile && a.cut.chunks == 1 && a.cut.range_images == 1;
@@ -35,8 +36,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                 for (int i = 0; i * VT_WARP * K < keys; i++) {
                     const tile<K> t = find_tile<K>(i, keys, n, u.group.n_pads > 0);
                     float scores[R][K], dweights[R][K];
-                    compute_scores<L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
-                                                  resident, true);
+                    compute_scores<T, L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
+                                                     resident, true);
                     if (mine.n <= 0)
                         continue;
                     finish_scores<K, R>(scores, a, u, mine, t);
@@ -88,10 +89,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                     if (lane == 0 && u.chunk == 0)
                         a.means[at + token] = mean[r];
                     if (a.dqkv)
-                        store_row<L>(a, u,
-                                     a.dqkv + (image * a.map.tokens + token) * 3 * channels +
-                                         u.head * a.width,
-                                     a.write, dq[r], a.sizes.scale);
+                        store_row<L>(a, u, dqkv_of<T>(a, u, image, token), a.write, dq[r],
+                                     a.sizes.scale);
                 }
         }
         if (one_tile && dbias)
@@ -107,7 +106,7 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
 
 /* Rows are keys, columns queries: dk and dv. The padded places' are summed over the block's images
  * by each warp: dpad[range][group][row tile][warp][head], key then value. */
-template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, true);
@@ -119,8 +118,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
         dpad_k[l] = dpad_v[l] = 0;
 
     for (int64_t image = u.first_image; image < u.last_image; image++) {
-        const source from[4] = {part_of(a, u, image, K_PART), part_of(a, u, image, V_PART),
-                                part_of(a, u, image, Q), dy_of(a, u, image)};
+        const source<T> from[4] = {part_of<T>(a, u, image, K_PART), part_of<T>(a, u, image, V_PART),
+                                   part_of<T>(a, u, image, Q), dy_of<T>(a, u, image)};
         const int64_t at = (image * a.sizes.heads + u.head) * a.map.tokens;
         for (int pass = 0; pass < a.cut.passes; pass++) {
             const rows mine = find_rows<R>(a, u, pass, keys);
@@ -130,9 +129,9 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
             for (int i = 0; i * VT_WARP * K < n; i++) {
                 const tile<K> t = find_tile<K>(i, n, n, false);
                 float scores[R][K], dweights[R][K];
-                compute_scores<L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
-                                              pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1,
-                                              true);
+                compute_scores<T, L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
+                                                 pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1,
+                                                 true);
                 if (mine.n <= 0)
                     continue;
                 uint32_t kept = 0;
@@ -170,8 +169,7 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
                         dpad_v[l] += dv[r][l];
                     }
                 } else if (a.dqkv) {
-                    float *to = a.dqkv + (image * a.map.tokens + u.token[key]) * 3 * channels +
-                                u.head * a.width;
+                    T *to = dqkv_of<T>(a, u, image, u.token[key]);
                     store_row<L>(a, u, to + K_PART * channels, a.write, dk[r], a.sizes.scale);
                     store_row<L>(a, u, to + V_PART * channels, a.write, dv[r], 1.0f);
                 }
@@ -283,9 +281,9 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
     if (sizes->batch == 0)
         return;
-    a.dy = vt_floats(dy);
+    a.dy = dy.data;
     a.saved_lse = lse;
-    a.dqkv = vt_floats(dqkv);
+    a.dqkv = dqkv.data;
     a.write = write;
     a.means = floats + s.means;
     if (to_table) {
@@ -296,7 +294,7 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
     }
     a.cut = cut_work(map, sizes, TO_QUERIES);
     if (a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, go_back_to_queries, a);
+        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, go_back_to_queries, T, a));
     if (to_table) {
         add_parts(d, floats + s.bias_sums, a.dbias, s.bias_parts, heads * pairs);
         VT_LAUNCH(d, add_to_table, vt_blocks(map->table_rows * heads * VT_WARP), VT_THREADS, 0,
@@ -306,7 +304,7 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
         a.dpad = floats + s.dpad;
     a.cut = cut_work(map, sizes, TO_KEYS);
     if ((a.dqkv || to_pads) && a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, go_back_to_keys, a);
+        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, go_back_to_keys, T, a));
     if (to_pads) {
         add_parts(d, floats + s.pad_sums, a.dpad, s.pad_parts, 2 * sizes->channels);
         VT_LAUNCH(d, add_to_pad_bias, vt_blocks(2 * sizes->channels), VT_THREADS, 0, dpad_bias,
