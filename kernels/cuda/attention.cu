@@ -1,5 +1,5 @@
 /* Attention forward, and its weights for captures. */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_mma.cuh"
 
 /* Scores become exponentials below the largest so far. Returns what earlier ones are multiplied
  * with. */
@@ -121,8 +121,13 @@ void VT_CUDA(attention_fwd)(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const f
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
     a.y = y.data;
     a.lse = lse;
-    a.cut = cut_work(map, sizes, FORWARD);
-    if (a.cut.blocks > 0)
+    const bool mma = on_tensor_cores(qkv, sizes);
+    a.cut = mma ? cut_for_tensor_cores(map, sizes, FORWARD) : cut_work(map, sizes, FORWARD);
+    if (a.cut.blocks <= 0)
+        return;
+    if (mma)
+        vt_attend_on_tensor_cores(d, a);
+    else
         VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, attend, T, a));
 }
 
@@ -132,7 +137,7 @@ void VT_CUDA(attention_probs)(vt_dev *d, float *probs, vt_buf qkv, const float *
 {
     attention a = describe(qkv, table, pad_bias, map, sizes, nullptr);
     const int64_t n = sizes->batch * map->windows * sizes->heads * map->places * map->places;
-    (void)lse; /* found again as the forward pass finds it: the same bits as it used */
+    (void)lse; /* found again as `attend` finds it, in fp32 with the same bits */
     a.probs = probs;
     vt_gpu_clear(vt_dev_gpu(d), probs, (size_t)n * sizeof *probs);
     a.cut = cut_work(map, sizes, FORWARD);

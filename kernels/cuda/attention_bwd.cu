@@ -1,5 +1,5 @@
 /* Attention backward. */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_mma.cuh"
 
 /* Rows are queries: dq, the means, and the gradients of the biases, summed over the block's images
  * and kept by pairs of places in dbias[range][window][head]. */
@@ -230,6 +230,30 @@ VT_KERNEL add_to_pad_bias(float *dpad_bias, const float *sums, int64_t channels,
     dpad_bias[(1 + value) * channels + head * width + i % width] += sums[i];
 }
 
+/* How the pass is cut: in two ways over the scores, or in one on tensor cores. */
+struct cuts {
+    bool mma, at_once;
+    plan queries, keys; /* the same if at once */
+};
+
+static cuts cut_pass(bool mma, const vt_attention_map *map, const vt_attention_sizes *sizes)
+{
+    cuts c = {};
+    c.mma = mma;
+    if (!mma) {
+        c.queries = cut_work(map, sizes, TO_QUERIES);
+        c.keys = cut_work(map, sizes, TO_KEYS);
+        return c;
+    }
+    c.queries = c.keys = cut_for_tensor_cores(map, sizes, BOTH_WAYS);
+    c.at_once = c.queries.shared <= MMA_SHARED;
+    if (!c.at_once) {
+        c.queries = cut_for_tensor_cores(map, sizes, TO_QUERIES);
+        c.keys = cut_for_tensor_cores(map, sizes, TO_KEYS);
+    }
+    return c;
+}
+
 /* Scratch memory in floats: means, and where there are tables or padded places their partial sums,
  * followed by those sums. */
 struct scratch {
@@ -237,20 +261,19 @@ struct scratch {
     int64_t bias_parts, pad_parts;
 };
 
-static scratch lay_out(const vt_attention_map *map, const vt_attention_sizes *sizes)
+static scratch lay_out(const cuts &c, const vt_attention_map *map, const vt_attention_sizes *sizes)
 {
-    const plan queries = cut_work(map, sizes, TO_QUERIES), keys = cut_work(map, sizes, TO_KEYS);
     const int64_t square = sizes->heads * map->places * map->places;
     scratch s = {};
     s.size = sizes->batch * sizes->heads * map->tokens;
     if (map->table_rows > 0) {
-        s.bias_parts = queries.ranges * map->windows;
+        s.bias_parts = c.queries.ranges * map->windows;
         s.dbias = s.size;
         s.bias_sums = s.dbias + s.bias_parts * square;
         s.size = s.bias_sums + square;
     }
     if (map->max_pads > 0) {
-        s.pad_parts = keys.ranges * map->n_groups * keys.row_tiles * keys.warps;
+        s.pad_parts = c.keys.ranges * map->n_groups * c.keys.row_tiles * c.keys.warps;
         s.dpad = s.size;
         s.pad_sums = s.dpad + s.pad_parts * 2 * sizes->channels;
         s.size = s.pad_sums + 2 * sizes->channels;
@@ -258,9 +281,12 @@ static scratch lay_out(const vt_attention_map *map, const vt_attention_sizes *si
     return s;
 }
 
+/* Enough for any type. */
 size_t VT_CUDA(attention_scratch)(const vt_attention_map *map, const vt_attention_sizes *sizes)
 {
-    return (size_t)lay_out(map, sizes).size * sizeof(float);
+    const int64_t plain = lay_out(cut_pass(false, map, sizes), map, sizes).size;
+    const int64_t mma = lay_out(cut_pass(true, map, sizes), map, sizes).size;
+    return (size_t)(plain > mma ? plain : mma) * sizeof(float);
 }
 
 static void add_parts(vt_dev *d, float *sums, const float *parts, int64_t n_parts, int64_t n)
@@ -269,12 +295,37 @@ static void add_parts(vt_dev *d, float *sums, const float *parts, int64_t n_part
               n_parts, n);
 }
 
+static void go_to_queries(vt_dev *d, const cuts &c, vt_dtype type, attention a)
+{
+    const vt_buf like = {nullptr, type};
+    a.cut = c.queries;
+    if (a.cut.blocks <= 0)
+        return;
+    if (c.mma)
+        vt_attention_back_on_tensor_cores(d, a, c.at_once ? (int)BOTH_WAYS : (int)TO_QUERIES);
+    else
+        VT_BY_TYPE(like, T, VT_ATTENTION_LAUNCH(d, go_back_to_queries, T, a));
+}
+
+static void go_to_keys(vt_dev *d, const cuts &c, vt_dtype type, attention a)
+{
+    const vt_buf like = {nullptr, type};
+    a.cut = c.keys;
+    if (c.at_once || a.cut.blocks <= 0 || (!a.dqkv && !a.dpad))
+        return;
+    if (c.mma)
+        vt_attention_back_on_tensor_cores(d, a, TO_KEYS);
+    else
+        VT_BY_TYPE(like, T, VT_ATTENTION_LAUNCH(d, go_back_to_keys, T, a));
+}
+
 void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, float *dpad_bias,
                             vt_buf dy, vt_buf qkv, const float *lse, const float *table,
                             const float *pad_bias, const vt_attention_map *map,
                             const vt_attention_sizes *sizes, const vt_step *step, void *room)
 {
-    const scratch s = lay_out(map, sizes);
+    const cuts c = cut_pass(on_tensor_cores(qkv, sizes), map, sizes);
+    const scratch s = lay_out(c, map, sizes);
     const bool to_table = dtable && map->table_rows > 0, to_pads = dpad_bias && map->max_pads > 0;
     const int64_t pairs = map->places * map->places, heads = sizes->heads;
     float *floats = static_cast<float *>(room);
@@ -286,25 +337,21 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
     a.dqkv = dqkv.data;
     a.write = write;
     a.means = floats + s.means;
+    if (to_pads)
+        a.dpad = floats + s.dpad;
     if (to_table) {
         /* A window may have several groups, and no pair of places of two of them is written. */
         a.dbias = floats + s.dbias;
         vt_gpu_clear(vt_dev_gpu(d), a.dbias,
                      (size_t)(s.bias_parts * heads * pairs) * sizeof *a.dbias);
     }
-    a.cut = cut_work(map, sizes, TO_QUERIES);
-    if (a.cut.blocks > 0)
-        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, go_back_to_queries, T, a));
+    go_to_queries(d, c, qkv.type, a);
     if (to_table) {
         add_parts(d, floats + s.bias_sums, a.dbias, s.bias_parts, heads * pairs);
         VT_LAUNCH(d, add_to_table, vt_blocks(map->table_rows * heads * VT_WARP), VT_THREADS, 0,
                   dtable, floats + s.bias_sums, map->bias_row, pairs, map->table_rows, heads);
     }
-    if (to_pads)
-        a.dpad = floats + s.dpad;
-    a.cut = cut_work(map, sizes, TO_KEYS);
-    if ((a.dqkv || to_pads) && a.cut.blocks > 0)
-        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, go_back_to_keys, T, a));
+    go_to_keys(d, c, qkv.type, a);
     if (to_pads) {
         add_parts(d, floats + s.pad_sums, a.dpad, s.pad_parts, 2 * sizes->channels);
         VT_LAUNCH(d, add_to_pad_bias, vt_blocks(2 * sizes->channels), VT_THREADS, 0, dpad_bias,
