@@ -25,9 +25,9 @@ enum {
     MMA_SCORES = 64,  /* columns whose scores a warp holds at once; of windows with a table, all */
     MMA_BIAS_STRIDE = MMA_SCORES + 8,
     MMA_TILE = 256,         /* columns in shared memory, forward */
-    MMA_TILE_BACK = 128,    /* backward, where not all fit */
+    MMA_TILE_WIDE = 128,    /* of heads wider than 64; and backward, where not all fit */
     MMA_FEW_BLOCKS = 1024,  /* where a block takes several images, for what it keeps */
-    MMA_SHARED = 227 << 10, /* bytes a block can have */
+    MMA_SHARED = 160 << 10, /* bytes of shared memory that every GPU from sm_80 on has */
     BOTH_WAYS = TO_KEYS + 1 /* a pass: to queries, then to keys */
 };
 
@@ -87,9 +87,9 @@ static inline plan cut_for_tensor_cores(const vt_attention_map *map,
     p.chunks = 1;
     p.width = (int)(vt_ceil_div(width, 16) * 16);
     p.stride = p.width + 8;
-    p.columns = what == FORWARD     ? MMA_TILE
-                : what == BOTH_WAYS ? (int)vt_ceil_div(keys, MMA_SCORES) * MMA_SCORES
-                                    : MMA_TILE_BACK;
+    p.columns = what == FORWARD && width <= 64 ? (int)MMA_TILE : (int)MMA_TILE_WIDE;
+    if (what == BOTH_WAYS)
+        p.columns = (int)vt_ceil_div(keys, MMA_SCORES) * MMA_SCORES;
     p.column_rows = (int)(kept_columns < p.columns ? kept_columns : p.columns);
     p.tiles = (int)vt_ceil_div(columns, p.columns);
     p.passes = (int)vt_ceil_div(row_tiles, MAX_WARPS);

@@ -113,7 +113,7 @@ VT_DEVICE void attend_rows(const attention &a, const unit &u, room &r, int64_t i
         store_state<W>(s, a, u, image, row);
 }
 
-template <int W> VT_KERNEL VT_RESIDENT(MAX_WARPS *VT_WARP, W <= 32 ? 2 : 1) attend(attention a)
+template <int W> VT_KERNEL VT_RESIDENT(MAX_WARPS *VT_WARP, W <= 64 ? 2 : 1) attend(attention a)
 {
     const unit u = find_unit(a);
     room r = find_room(a, FORWARD);
