@@ -112,6 +112,7 @@ struct statistics {
     int64_t rows, cols;
     int chunks;
     double eps, momentum;
+    const vt_step *step;
 };
 
 /* A warp a column: its statistics, and the line that all its values lie on. */
@@ -131,7 +132,7 @@ VT_KERNEL find_statistics(statistics a)
             squares = 0;
         mean = (double)a.x[c] + off;
         var = squares / rows;
-        if (threadIdx.x % VT_WARP == 0) {
+        if (threadIdx.x % VT_WARP == 0 && !a.step->stopped) {
             const double unbiased = squares / (rows > 1 ? rows - 1 : 1);
             a.running_mean[c] = (float)((1 - a.momentum) * old_mean + a.momentum * mean);
             a.running_var[c] = (float)((1 - a.momentum) * old_var + a.momentum * unbiased);
@@ -285,7 +286,8 @@ enum { ROOM_BYTES = WARPS * 2 * VT_WARP * sizeof(double) };
 
 void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                             float *running_mean, float *running_var, vt_buf x, const float *w,
-                            const float *b, const vt_batchnorm_sizes *sizes, void *scratch)
+                            const float *b, const vt_batchnorm_sizes *sizes, const vt_step *step,
+                            void *scratch)
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
     const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
@@ -305,7 +307,8 @@ void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, flo
                           sizes->cols,
                           sums.chunks,
                           (double)sizes->eps,
-                          (double)sizes->momentum};
+                          (double)sizes->momentum,
+                          step};
     if (partial)
         VT_LAUNCH(d, sum_values, grid_of(sums), VT_THREADS, ROOM_BYTES, partial, vt_floats(x),
                   sums);

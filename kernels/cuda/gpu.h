@@ -30,6 +30,12 @@ void vt_gpu_release(vt_gpu *gpu, void *block);
 void vt_gpu_write(vt_gpu *gpu, void *to, const void *from_host, size_t size_bytes);
 /* Waits for all that went before. */
 void vt_gpu_read(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes);
+/* A read into memory of the host that the GPU reaches by itself; NULL if there is none. It is done
+ * when vt_gpu_wait for its number, or for a later one, returns. */
+void *vt_gpu_host_alloc(vt_gpu *gpu, size_t size_bytes);
+void vt_gpu_host_release(vt_gpu *gpu, void *block);
+uint64_t vt_gpu_fetch(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes);
+void vt_gpu_wait(vt_gpu *gpu, uint64_t fetch);
 void vt_gpu_clear(vt_gpu *gpu, void *block, size_t size_bytes);
 /* 256 bytes of the GPU's memory, for an answer that the host reads at once. */
 void *vt_gpu_answer(vt_gpu *gpu);
@@ -42,14 +48,14 @@ void vt_gpu_replay(vt_gpu *gpu, void *recording);
 void vt_gpu_forget(vt_gpu *gpu, void *recording);
 
 /* c (m, n) = op(a) (m, k) op(b) (k, n) (+ c if `add`) (+ bias (n) if not NULL), row-major without
- * gaps, sums in fp32. a, b and the bias are of `type`, c too, or F32. op transposes a stored (k, m), b stored (n, k). The sum over k is one chain
- * of partial sums that the shape alone fixes: never split among parts added by atomics. batch > 1:
- * as many products, each operand's matrices one behind the other, the bias the same for all. m, n
- * and k are not 0. */
+ * gaps, sums in fp32. a, b and the bias are of `type`, c too, or F32. op transposes a stored (k,
+ * m), b stored (n, k). The sum over k is one chain of partial sums that the shape alone fixes:
+ * never split among parts added by atomics. batch > 1: as many products, each operand's matrices
+ * one behind the other, the bias the same for all. m, n and k are not 0. */
 typedef struct vt_matmul {
     void *c;
     const void *a, *b, *bias;
-    vt_dtype type, c_type; /* F32, TF32 or BF16 */
+    vt_dtype type, c_type;  /* F32, TF32 or BF16 */
     int64_t m, n, k, batch; /* batch 0 is 1 */
     bool a_transposed, b_transposed, add;
 } vt_matmul;

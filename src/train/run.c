@@ -136,6 +136,9 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
         status = vt_evaluator_init(&run->evaluator, &run->engine, run->data, err);
     if (status == VT_OK)
         status = vt_capturer_new(&run->capturer, &run->engine, run->data, err);
+    if (status == VT_OK) /* last: the pictures take what the rest leaves */
+        status = vt_ahead_new(&run->ahead, &run->engine, run->data, err);
+    run->evaluator.ahead = run->ahead;
     if (status == VT_OK)
         status = vt_fingerprint(run->dev, run->numerics, err);
     if (status == VT_OK && vt_config_experiment_id(config, run->exp_id) != VT_OK)
@@ -602,6 +605,7 @@ void vt_run_close(vt_run *run)
     vt_journal_close(run->journal);
     vt_rundir_close(&run->dir);
     vt_capturer_free(run->capturer);
+    vt_ahead_free(run->ahead);
     vt_evaluator_release(&run->evaluator);
     vt_engine_release(&run->engine);
     vt_data_free(run->data);
