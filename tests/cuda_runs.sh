@@ -36,6 +36,42 @@ for order in reverse 7 8; do
         equal "GPU threads in order '$order': the same weights" "$(weights "order-$order")" "$first"
 done
 
+# The device does whole steps by itself, with batches that it gathers, or that it is fed; which of
+# it, or none, may not be seen in a run. Everything that a step depends on changes here: the rate
+# by warm-up and plateau, running statistics, clipping, a last batch that is smaller.
+steps=(quick/mobilevit "${few[@]}" --set train.batch=12 --set train.epochs=3 --set eval.batch=10
+    --set optim.momentum=0.9 --set optim.lr=0.1 --set schedule.name=plateau
+    --set schedule.patience=0 --set schedule.threshold=0.5 --set schedule.warmup_epochs=1
+    --set optim.clip_norm=0.5 --set "checkpoint.every=3 steps" --device cuda)
+VITRINE_AHEAD=off train one "${steps[@]}"
+train gathered "${steps[@]}"
+VITRINE_LANE_ORDER=9 VITRINE_AHEAD=fed train fed "${steps[@]}"
+interrupt KILL 6 stepped "${steps[@]}" # of four steps an epoch
+train stepped "${steps[@]}"
+interrupt TERM 3 asked "${steps[@]}"
+equal "a run that does steps ahead stops when it is asked to" "$code" 75
+VITRINE_LANE_ORDER=reverse train asked "${steps[@]}"
+for name in gathered fed stepped asked; do
+    equal "steps on the device alone ($name): the weights of steps one by one" \
+        "$(weights $name)" "$(weights one)"
+    equal "... and the journal" "$(journal $name)" "$(journal one)"
+done
+
+# What comes of a step that is not finite: nothing, nor of those that the device had begun.
+burst=(quick/mobilevit "${few[@]}" --set train.batch=8 --set optim.lr=1e4 --set optim.weight_decay=0.1
+    --set "checkpoint.every=1 step" --device cuda)
+VITRINE_AHEAD=off start burst-one "${burst[@]}"
+equal "a training that diverges on the GPU has the exit status of one on the CPU" "$code" 3
+reason=$(sed -n "s|$dir/burst-one|DIR|g; s/.*step/step/; /not finite/p" "$dir/burst-one.err")
+for ahead in fed gathered; do
+    VITRINE_AHEAD=$ahead start burst-$ahead "${burst[@]}"
+    equal "... also with steps on the device alone ($ahead)" "$code" 3
+    equal "... with the same words" "$reason" \
+        "$(sed -n "s|$dir/burst-$ahead|DIR|g; s/.*step/step/; /not finite/p" "$dir/burst-$ahead.err")"
+    equal "... the same weights" "$(weights burst-$ahead)" "$(weights burst-one)"
+    equal "... and the same journal" "$(journal burst-$ahead)" "$(journal burst-one)"
+done
+
 # Checkpoints and the journal are the CPU's files; a run goes on where it began.
 interrupt KILL 2 killed $exp "${few[@]}" --set "checkpoint.every=1 step" --device cuda
 train killed $exp "${few[@]}" --set "checkpoint.every=1 step" --device cuda &&

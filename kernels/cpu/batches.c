@@ -55,7 +55,7 @@ static void gather_image(const struct gather *a, int64_t image)
                 if (a->images.type == VT_BF16)
                     ((uint16_t *)a->images.data)[to] = vt_bf16_of_float(value);
                 else
-                    vt_floats(a->images)[to] = value;
+                    ((float *)a->images.data)[to] = value;
             }
         }
     a->labels[image] = pick->label;
