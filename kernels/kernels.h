@@ -105,7 +105,8 @@ typedef enum vt_activation_kind {
 } vt_activation_kind;
 typedef void vt_activation_fwd_fn(vt_dev *d, vt_buf y, vt_buf x, int64_t n,
                                   vt_activation_kind kind);
-/* y: the forward pass's value again, not made if data is NULL */
+/* y: the forward pass's value again, not made if data is NULL. dx may lie where dy does, y where x
+ * does. */
 typedef void vt_activation_bwd_fn(vt_dev *d, vt_buf dx, bool write, vt_buf y, vt_buf dy, vt_buf x,
                                   int64_t n, vt_activation_kind kind);
 

@@ -134,6 +134,9 @@ static void run_activation(struct run *r)
             check_value("added dx", i, added[i], old_dx[i] + want,
                         bound + U * fabs(old_dx[i] + want));
         }
+        r->k->activation_bwd(r->dev, buf(dy), true, buf(x), buf(dy), buf(x), n, kind);
+        assert_memory_equal(dy, dx, (size_t)n * sizeof *y); /* in place */
+        assert_memory_equal(x, y, (size_t)n * sizeof *y);
     }
 }
 

@@ -191,6 +191,14 @@ static void a_plan_is_made_the_same_way_twice(void **state)
 
 /* ---- lives */
 
+/* What a span holds: of which node, its value, its gradient or its value a second time. */
+enum holding { VALUE, GRADIENT, AGAIN, HOLDINGS };
+
+struct lives {
+    bool *written; /* which gradients a step before this one has written */
+    int *held;     /* a number for each span: node * HOLDINGS + holding */
+};
+
 struct life {
     const struct built *built;
     int step;
@@ -229,15 +237,29 @@ static void check_forward_step(const struct built *b, int s)
             check_alive(&(struct life){b, s, "an input"}, plan->node[node->in[i]->number].value);
 }
 
-/* written: which gradients a step before this one has written. */
-static void check_backward_step(const struct built *b, int s, bool *written)
+static void hold(const struct lives *l, int span, const vt_node *node, enum holding what)
+{
+    l->held[span] = node->number * HOLDINGS + (int)what;
+}
+
+/* What lies in the span was not written over since. */
+static void check_held(const struct life *life, const struct lives *l, int span,
+                       const vt_node *node, enum holding what)
+{
+    check_alive(life, span);
+    if (l->held[span] != node->number * HOLDINGS + (int)what)
+        fail_msg("step %d: %s of %s was written over", life->step, life->what, node->name);
+}
+
+static void check_backward_step(const struct built *b, int s, const struct lives *l)
 {
     const vt_plan *plan = b->plan;
     const vt_node *node = plan->graph->node[plan->steps[s].node];
     const vt_node_plan *mine = &plan->node[node->number];
     if (node != b->model.loss) {
-        assert_true(written[node->number]);
-        check_alive(&(struct life){b, s, "the gradient of its value"}, mine->grad);
+        assert_true(l->written[node->number]);
+        check_held(&(struct life){b, s, "the gradient of its value"}, l, mine->grad, node,
+                   GRADIENT);
     }
     for (int i = 0; i < node->n_kept; i++)
         check_alive(&(struct life){b, s, "what it kept"}, mine->kept[i]);
@@ -247,40 +269,52 @@ static void check_backward_step(const struct built *b, int s, bool *written)
         assert_true(plan->spans[scratch].size_bytes >= (int64_t)node->scratch_bytes);
     }
     const uint32_t inputs = plan->steps[s].inputs;
-    if (mine->remade >= 0 && inputs & 1)
-        check_alive(&(struct life){b, s, "its value again"}, mine->remade);
     for (int i = 0; i < node->n_in; i++) {
         const vt_node *in = node->in[i];
         if (!in || in->op == VT_OP_PARAM)
             continue;
         const int remade = plan->node[in->number].remade;
         if (node->reads_in[i] && (remade < 0 || inputs & node->late))
-            check_alive(&(struct life){b, s, "an input, going back"},
-                        remade >= 0 ? remade : plan->node[in->number].value);
+            check_held(&(struct life){b, s, "an input, going back"}, l,
+                       remade >= 0 ? remade : plan->node[in->number].value, in,
+                       remade >= 0 ? AGAIN : VALUE);
         if (!in->needs_grad || !(inputs >> i & 1))
             continue;
-        check_alive(&(struct life){b, s, "the gradient of an input"}, plan->node[in->number].grad);
-        assert_int_equal(mine->write[i], !written[in->number]);
-        if (mine->write[i])
-            check_made(&(struct life){b, s, "a first gradient"}, plan->node[in->number].grad);
-        written[in->number] = true;
+        const int grad = plan->node[in->number].grad;
+        assert_int_equal(mine->write[i], !l->written[in->number]);
+        if (!mine->write[i])
+            check_held(&(struct life){b, s, "the gradient of an input"}, l, grad, in, GRADIENT);
+        else if (!(node->in_place && i == 0 && grad == mine->grad))
+            check_made(&(struct life){b, s, "a first gradient"}, grad);
+        check_alive(&(struct life){b, s, "the gradient of an input"}, grad);
+        hold(l, grad, in, GRADIENT);
+        l->written[in->number] = true;
+    }
+    if (mine->remade >= 0 && inputs & 1) {
+        check_alive(&(struct life){b, s, "its value again"}, mine->remade);
+        hold(l, mine->remade, node, AGAIN);
     }
 }
 
 static void check_lives(const struct built *b)
 {
     const vt_plan *plan = b->plan;
-    bool *written = calloc((size_t)plan->graph->n, sizeof *written);
-    assert_non_null(written);
+    const struct lives l = {calloc((size_t)plan->graph->n, sizeof *l.written),
+                            calloc((size_t)plan->n_spans, sizeof *l.held)};
+    assert_true(l.written && l.held);
+    for (int i = 0; i < plan->graph->n; i++)
+        if (plan->node[i].value >= 0)
+            hold(&l, plan->node[i].value, plan->graph->node[i], VALUE);
     for (int s = 0; s < plan->n_steps; s++)
         if (plan->steps[s].backward)
-            check_backward_step(b, s, written);
+            check_backward_step(b, s, &l);
         else
             check_forward_step(b, s);
     const vt_node *through[] = {b->model.images, b->model.labels, b->model.loss, b->model.logits};
     for (size_t i = 0; i < sizeof through / sizeof through[0]; i++)
         assert_int_equal(plan->spans[plan->node[through[i]->number].value].last, plan->n_steps - 1);
-    free(written);
+    free(l.written);
+    free(l.held);
 }
 
 static void what_a_step_touches_is_alive(void **state)
@@ -347,8 +381,8 @@ static void open_running(struct running *r, vt_dev *dev, const struct subject *s
     const int32_t labels[BATCH] = {1, 3};
     *r = (struct running){.built = build(subject, GUARD_BYTES)};
     const vt_plan *plan = r->built.plan;
-    if (vt_memory_init(&r->memory, dev, r->built.params, plan->arena_bytes, subject->training,
-                       &err) != VT_OK ||
+    if (vt_memory_init(&r->memory, dev, r->built.params, VT_F32, plan->arena_bytes,
+                       subject->training, &err) != VT_OK ||
         vt_program_new(&r->program, plan, &r->memory, &err) != VT_OK)
         fail_msg("%s: %s", subject->file, err.text);
     vt_params_fill(r->built.params, 11, r->memory.weights);

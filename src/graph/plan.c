@@ -70,8 +70,7 @@ static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root
     }
 }
 
-/* Lives of values: from where they are made to their last reader. One that is made again has a
- * second one, from the step that does to the one that reads it, which is the next. */
+/* Lives of values: from where they are made to their last reader. */
 static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *root,
                          const vt_node *keep, const vt_node *const *reader, int *made, int *last)
 {
@@ -82,13 +81,8 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
     for (int s = 0; s < plan->n_steps; s++) {
         const vt_node *node = graph->node[plan->steps[s].node];
         bool backward = plan->steps[s].backward;
-        if (!backward) {
-            made[node->number] = s;
-            last[node->number] = s;
-        } else if (reader[node->number]) {
-            plan->node[node->number].remade =
-                add_span(plan, s, s + 1, node->shape.size * (int64_t)vt_dtype_size(node->type));
-        }
+        if (!backward)
+            made[node->number] = last[node->number] = s;
         for (int i = 0; i < node->n_in; i++)
             if (node->in[i] && (!backward || node->reads_in[i]) &&
                 !(backward && reader[node->in[i]->number]))
@@ -102,6 +96,30 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
         if (stored(node))
             plan->node[i].value = add_span(plan, made[i], last[i],
                                            node->shape.size * (int64_t)vt_dtype_size(node->type));
+    }
+}
+
+static bool alike(const vt_node *a, const vt_node *b)
+{
+    return a->shape.size == b->shape.size && a->type == b->type;
+}
+
+/* Second lives, of values that are made again: from the step that does to the one that reads them,
+ * which is the next. */
+static void place_remade(vt_plan *plan, const vt_graph *graph, const vt_node *const *reader)
+{
+    for (int s = plan->n_forward; s < plan->n_steps; s++) {
+        const vt_node *node = graph->node[plan->steps[s].node], *in = node->in[0];
+        int *remade = &plan->node[node->number].remade;
+        if (!reader[node->number])
+            continue;
+        *remade =
+            node->in_place && stored(in) && alike(in, node) ? plan->node[in->number].value : -1;
+        if (*remade >= 0 && plan->spans[*remade].last == s)
+            plan->spans[*remade].last = s + 1;
+        else
+            *remade =
+                add_span(plan, s, s + 1, node->shape.size * (int64_t)vt_dtype_size(node->type));
     }
 }
 
@@ -131,7 +149,9 @@ static void place_backward(vt_plan *plan, const vt_graph *graph)
                 continue;
             vt_node_plan *theirs = &plan->node[in->number];
             mine->write[i] = theirs->grad < 0;
-            if (theirs->grad < 0)
+            if (theirs->grad < 0 && node->in_place && i == 0 && mine->grad >= 0 && alike(in, node))
+                theirs->grad = mine->grad;
+            else if (theirs->grad < 0)
                 theirs->grad =
                     add_span(plan, s, s, in->shape.size * (int64_t)vt_dtype_size(in->type));
             else if (plan->spans[theirs->grad].last < s)
@@ -229,6 +249,7 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
         find_remade(graph, root, keep, reader);
     list_steps(plan, graph, root, reader);
     place_values(plan, graph, root, keep, reader, made, last);
+    place_remade(plan, graph, reader);
     place_backward(plan, graph);
     status = place_spans(plan, guard_bytes, err);
 out:

@@ -13,7 +13,7 @@ vt_status vt_op_activation_infer(vt_node *n, vt_error *err)
     (void)err;
     n->shape = n->in[0]->shape;
     n->reads_in[0] = true;
-    n->remakes = true;
+    n->remakes = n->in_place = true;
     return VT_OK;
 }
 
