@@ -17,6 +17,7 @@ struct vt_ahead {
     vt_pick *picks;
     vt_step *list;
     double *result;
+    float *logits; /* of an evaluation's batch, where the plan has them in bfloat16; else NULL */
     vt_pick *host_picks; /* of the series */
     vt_step *host_list;
     double *results; /* (VT_AHEAD, RESULTS), a row for each of those begun, in turn */
@@ -74,6 +75,12 @@ static void take_stock(vt_ahead *a)
     vt_dev_write(dev, a->levels, a->stock.levels, levels_bytes(&a->stock));
 }
 
+static size_t logits_bytes(const vt_ahead *a)
+{
+    const vt_config *c = a->engine->config;
+    return (size_t)(c->eval_batch * c->model_classes) * sizeof *a->logits;
+}
+
 static void count_most(vt_ahead *a)
 {
     const vt_data_info *info = vt_data_info_of(a->data);
@@ -109,7 +116,10 @@ vt_status vt_ahead_new(vt_ahead **result, vt_engine *engine, const vt_data *data
     a->list = vt_dev_alloc(dev, n * sizeof *a->list);
     a->result = vt_dev_alloc(dev, RESULTS * sizeof *a->result);
     a->results = vt_dev_host_alloc(dev, VT_AHEAD * RESULTS * sizeof *a->results);
-    if (!a->host_list || !a->list || !a->result || !a->results) {
+    const bool rounds = vt_model_type(engine->config) == VT_BF16;
+    if (rounds)
+        a->logits = vt_dev_alloc(dev, logits_bytes(a));
+    if (!a->host_list || !a->list || !a->result || !a->results || (rounds && !a->logits)) {
         vt_ahead_free(a);
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the steps of a series");
     }
@@ -129,6 +139,7 @@ void vt_ahead_free(vt_ahead *a)
     release_stock(a);
     vt_dev_release(dev, a->list, (size_t)a->most_batches * sizeof *a->list);
     vt_dev_release(dev, a->result, RESULTS * sizeof *a->result);
+    vt_dev_release(dev, a->logits, logits_bytes(a));
     vt_dev_host_release(dev, a->results);
     vt_free(a->host_list);
     vt_free(a);
@@ -205,6 +216,15 @@ static void gather(vt_ahead *a, vt_slot *slot)
                  a->levels, a->picks, &sizes, a->engine->memory.step);
 }
 
+/* The logits as floats, for the host. */
+static void widen(vt_ahead *a, vt_slot *slot)
+{
+    const vt_node *logits = slot->model.logits;
+    const vt_buf from = {vt_program_value(slot->program, logits), logits->type};
+    vt_dev_kernels(a->engine->dev)
+        ->convert(a->engine->dev, (vt_buf){a->logits, VT_F32}, from, logits->shape.size);
+}
+
 /* All that the device does for the batch, t counting optimiser steps from 1. */
 static void do_batch(vt_ahead *a, vt_slot *slot, int64_t t)
 {
@@ -214,6 +234,8 @@ static void do_batch(vt_ahead *a, vt_slot *slot, int64_t t)
     if (vt_ahead_gathers(a))
         gather(a, slot);
     vt_engine_issue(a->engine, slot, t, a->result);
+    if (!slot->training && a->logits)
+        widen(a, slot);
 }
 
 void vt_ahead_issue(vt_ahead *a, const vt_batch *batch, float *logits)
@@ -240,7 +262,9 @@ void vt_ahead_issue(vt_ahead *a, const vt_batch *batch, float *logits)
         vt_dev_replay(engine->dev, slot->recording);
     }
     if (logits)
-        vt_engine_fetch_logits(engine, slot, logits);
+        vt_dev_fetch(engine->dev, logits,
+                     a->logits ? a->logits : vt_program_value(slot->program, slot->model.logits),
+                     (size_t)slot->model.logits->shape.size * sizeof *logits);
     a->fetch[row] = vt_dev_fetch(engine->dev, a->results + row * RESULTS,
                                  s->training ? a->result : engine->memory.totals,
                                  (s->training ? RESULTS : VT_TOTALS) * sizeof *a->result);

@@ -359,13 +359,6 @@ void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits)
     vt_program_read(slot->program, slot->model.logits, logits);
 }
 
-uint64_t vt_engine_fetch_logits(vt_engine *engine, vt_slot *slot, float *logits)
-{
-    const vt_node *from = slot->model.logits;
-    return vt_dev_fetch(engine->dev, logits, vt_program_value(slot->program, from),
-                        (size_t)from->shape.size * sizeof *logits);
-}
-
 const vt_param *vt_engine_bad_param(vt_engine *engine)
 {
     const vt_params *params = engine->params;

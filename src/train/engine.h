@@ -91,8 +91,6 @@ void vt_engine_issue(vt_engine *engine, vt_slot *slot, int64_t t, double *result
 void vt_engine_write_batch(vt_engine *engine, vt_slot *slot, const float *images,
                            const int32_t *labels);
 void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits);
-/* The same by vt_dev_fetch, with its number. */
-uint64_t vt_engine_fetch_logits(vt_engine *engine, vt_slot *slot, float *logits);
 
 /* The first parameter with a value that is not finite; NULL if there is none. */
 const vt_param *vt_engine_bad_param(vt_engine *engine);

@@ -138,11 +138,11 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
         status = vt_evaluator_init(&run->evaluator, &run->engine, run->data, err);
     if (status == VT_OK)
         status = vt_capturer_new(&run->capturer, &run->engine, run->data, err);
-    if (status == VT_OK) /* last: the pictures take what the rest leaves */
-        status = vt_ahead_new(&run->ahead, &run->engine, run->data, err);
-    run->evaluator.ahead = run->ahead;
     if (status == VT_OK)
         status = vt_fingerprint(run->dev, vt_model_type(config), run->numerics, err);
+    if (status == VT_OK) /* the pictures take what the rest leaves */
+        status = vt_ahead_new(&run->ahead, &run->engine, run->data, err);
+    run->evaluator.ahead = run->ahead;
     if (status == VT_OK && vt_config_experiment_id(config, run->exp_id) != VT_OK)
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the experiment's id");
     if (status == VT_OK && vt_config_run_id(config, run->data_digest, run->run_id) != VT_OK)
