@@ -19,6 +19,12 @@ typedef struct vt_backend {
     void (*read)(void *state, void *to_host, const void *from, size_t size_bytes);
     /* A block as the host sees it, until the next call for the same block. NULL: no memory. */
     const void *(*host_view)(void *state, const void *block, size_t size_bytes);
+    /* vt_dev_host_alloc and what follows it. All NULL: a read is done when it is called, into any
+     * memory. */
+    void *(*host_alloc)(void *state, size_t size_bytes);
+    void (*host_release)(void *state, void *block);
+    uint64_t (*fetch)(void *state, void *to_host, const void *from, size_t size_bytes);
+    void (*wait)(void *state, uint64_t fetch);
     /* Kernels called between the first two are noted instead of run; `replay` runs them as often
      * as wanted. All NULL: not done by this backend. */
     void (*record)(void *state);

@@ -160,6 +160,34 @@ void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes
         dev->backend->read(dev->state, to_host, from, size_bytes);
 }
 
+void *vt_dev_host_alloc(vt_dev *dev, size_t size_bytes)
+{
+    const vt_backend *b = dev->backend;
+    return b->host_alloc ? b->host_alloc(dev->state, size_bytes) : vt_calloc(size_bytes, 1);
+}
+
+void vt_dev_host_release(vt_dev *dev, void *block)
+{
+    if (block != NULL && dev->backend->host_release != NULL)
+        dev->backend->host_release(dev->state, block);
+    else
+        vt_free(block);
+}
+
+uint64_t vt_dev_fetch(vt_dev *dev, void *to_host, const void *from, size_t size_bytes)
+{
+    if (dev->backend->fetch != NULL)
+        return dev->backend->fetch(dev->state, to_host, from, size_bytes);
+    vt_dev_read(dev, to_host, from, size_bytes);
+    return 0;
+}
+
+void vt_dev_wait(vt_dev *dev, uint64_t fetch)
+{
+    if (dev->backend->wait != NULL)
+        dev->backend->wait(dev->state, fetch);
+}
+
 bool vt_dev_records(const vt_dev *dev)
 {
     return dev->backend->record != NULL;

@@ -44,6 +44,14 @@ void vt_dev_release(vt_dev *dev, void *block, size_t size_bytes);
 void vt_dev_write(vt_dev *dev, void *to, const void *from_host, size_t size_bytes);
 void vt_dev_read(vt_dev *dev, void *to_host, const void *from, size_t size_bytes);
 
+/* A read that the host does not wait for. It takes place in the order of the calls, into memory of
+ * the host that was taken for it (zeroed; NULL: none); what is there may be used once vt_dev_wait
+ * was called with the fetch's number or a later one, and the memory released only then. */
+void *vt_dev_host_alloc(vt_dev *dev, size_t size_bytes);
+void vt_dev_host_release(vt_dev *dev, void *block);
+uint64_t vt_dev_fetch(vt_dev *dev, void *to_host, const void *from, size_t size_bytes);
+void vt_dev_wait(vt_dev *dev, uint64_t fetch);
+
 /* What a device block holds, for the host to read until the next call for this block: on the CPU
  * the block itself, else a copy. NULL: no memory, or no block. */
 const void *vt_dev_host_view(vt_dev *dev, const void *block, size_t size_bytes);

@@ -51,6 +51,9 @@ typedef struct vt_step {
     float correction2; /* Adam: sqrt(1 - beta2^t) */
     float grad_scale;  /* the loss gradient is multiplied by this: 1 / images in the step */
     float clip;        /* gradients are multiplied by this: written by clip_factor, else 1 */
+    uint32_t first;    /* place in the list of picks of the batch's first: gather */
+    uint32_t next;     /* place in the list of steps of the one that follows: next_step */
+    uint32_t stopped;  /* not 0: parameters, moments and running statistics stay as they are */
 } vt_step;
 
 /* Which generator stream a node draws from: vt_rng's `stream` word (base/rng.h). Element e of
@@ -210,11 +213,11 @@ typedef size_t vt_dwconv_scratch_fn(const vt_conv_sizes *sizes, bool backward);
  * ---- batch norm over rows, each column (channel) for itself (Ioffe, Szegedy 2015):
  * y = (x - mean) * rstd * w + b, rstd = 1/sqrt(var + eps).
  * training: mean and (biased) var of the rows; running_mean and running_var (cols) move by
- * `momentum` towards the mean and the unbiased var (the biased one if rows = 1). Else mean and var
- * are the running ones. mean, rstd (cols) are outputs in both, in double: where a mean is large
- * beside its deviation, its rounding to float would show in every xhat.
- * y is the `activation` of that value, which is not stored: the backward pass computes it again
- * from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass; NULL without
+ * `momentum` towards the mean and the unbiased var (the biased one if rows = 1), unless
+ * step->stopped. Else mean and var are the running ones. mean, rstd (cols) are outputs in both, in
+ * double: where a mean is large beside its deviation, its rounding to float would show in every
+ * xhat. y is the `activation` of that value, which is not stored: the backward pass computes it
+ * again from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass; NULL without
  * activation. scratch: batchnorm_scratch(rows, cols) bytes in both passes.
  */
 typedef struct vt_batchnorm_sizes {
@@ -226,7 +229,8 @@ typedef struct vt_batchnorm_sizes {
 enum { VT_BATCHNORM_LINE = 3 };
 typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                                  float *running_mean, float *running_var, vt_buf x, const float *w,
-                                 const float *b, const vt_batchnorm_sizes *sizes, void *scratch);
+                                 const float *b, const vt_batchnorm_sizes *sizes,
+                                 const vt_step *step, void *scratch);
 /* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. Without `training` mean
  * and rstd are constants. */
 typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
@@ -325,7 +329,7 @@ typedef void vt_cross_entropy_bwd_fn(vt_dev *d, vt_buf dlogits, vt_buf logits, c
                                      float smoothing, const vt_step *step);
 
 /* ---- optimisers, on n contiguous parameters with their gradients g, already averaged; each g is
- * multiplied by step->clip first. Formulas are PyTorch's.
+ * multiplied by step->clip first. Nothing happens where step->stopped. Formulas are PyTorch's.
  * sgd: g += decay * w; m = first ? g : momentum * m + g; w -= lr * (nesterov ? g + momentum*m : m)
  * (m NULL without momentum). */
 typedef void vt_sgd_fn(vt_dev *d, float *w, float *m, const float *g, int64_t n, float momentum,
@@ -340,8 +344,37 @@ typedef void vt_adam_fn(vt_dev *d, float *w, float *m, float *v, const float *g,
 /* *sum = sum of g^2 in double, chunks of 16384 elements, pairwise; scratch: ceil(n/16384) doubles.
  * Not finite if and only if a gradient is not. */
 typedef void vt_sum_squares_fn(vt_dev *d, double *sum, const float *g, int64_t n, double *scratch);
+/* result[5] = totals[4] and *sum. step->stopped becomes 1 if totals[0], the loss, or *sum is not
+ * finite: nothing may come of such a step, nor of those that were begun before anyone saw it. */
+typedef void vt_judge_step_fn(vt_dev *d, vt_step *step, double *result, const double *totals,
+                              const double *sum);
 /* step->clip = min(1, max_norm / (sqrt(*sum) + 1e-6)) */
 typedef void vt_clip_factor_fn(vt_dev *d, vt_step *step, const double *sum, float max_norm);
+
+/* ---- work that the device does ahead of the host. *step = list[step->next], but for `stopped`,
+ * which stays; totals[4] = 0. */
+typedef void vt_next_step_fn(vt_dev *d, vt_step *step, double *totals, const vt_step *list);
+
+/* One axis of a picture in a batch: place i in [first, last) shows the stored place
+ * step * i + offset. */
+typedef struct vt_pick_axis {
+    int32_t step, offset, first, last;
+} vt_pick_axis;
+typedef struct vt_pick {
+    uint32_t image; /* its number among those in memory */
+    int32_t label;
+    vt_pick_axis y, x;
+} vt_pick;
+typedef struct vt_gather_sizes {
+    int64_t batch, height, width, channels; /* of the batch */
+    int64_t stored_height, stored_width;
+} vt_gather_sizes;
+/* A batch of pictures that lie in memory as bytes (n, stored_height, stored_width, channels):
+ * images (batch, height, width, channels) = levels[c][byte], levels (channels, 256), byte 0 where a
+ * pick shows nothing; labels (batch). Image b is picks[step->first + b]. */
+typedef void vt_gather_fn(vt_dev *d, vt_buf images, int32_t *labels, const uint8_t *pixels,
+                          const float *levels, const vt_pick *picks, const vt_gather_sizes *sizes,
+                          const vt_step *step);
 
 /* ---- plain memory */
 typedef void vt_fill_zero_fn(vt_dev *d, void *data, size_t size_bytes);
@@ -394,7 +427,10 @@ typedef int64_t vt_find_nonfinite_fn(vt_dev *d, vt_buf x, int64_t n);
     X(sgd)                                                                                         \
     X(adam)                                                                                        \
     X(sum_squares)                                                                                 \
+    X(judge_step)                                                                                  \
     X(clip_factor)                                                                                 \
+    X(next_step)                                                                                   \
+    X(gather)                                                                                      \
     X(fill_zero)                                                                                   \
     X(convert)                                                                                     \
     X(find_nonfinite)

@@ -36,12 +36,48 @@ for order in reverse 7 8; do
         equal "GPU threads in order '$order': the same weights" "$(weights "order-$order")" "$first"
 done
 
-# Checkpoints and the journal are the CPU's files; a run goes on where it began.
-interrupt KILL 2 killed $exp "${few[@]}" --set "checkpoint.every=1 step" --device cuda
-train killed $exp "${few[@]}" --set "checkpoint.every=1 step" --device cuda &&
-    equal "killed and resumed: the same weights" "$(weights killed)" "$first"
-interrupt TERM 2 moved $exp "${few[@]}" --set "checkpoint.every=1 step" --device cuda
-start moved $exp "${few[@]}" --set "checkpoint.every=1 step" --device cpu
+# The device does whole steps by itself, with batches that it gathers, or that it is fed; which of
+# it, or none, may not be seen in a run. Everything that a step depends on changes here: the rate
+# by warm-up and plateau, running statistics, clipping, a last batch that is smaller.
+tiny=(quick/hybrid "${few[@]}" --set "model.stem={ dim: 8, stride: 4, act: relu }"
+    --set "model.stages=[{ block: mv2, stride: 2, dim: 8, expand: 1 },
+        { block: vit, dim: 8, depth: 1, heads: 2, mlp_ratio: 1 }]"
+    --set "model.head={ dim: 8, pool: sequence }")
+steps=("${tiny[@]}" --set train.batch=12 --set train.epochs=3 --set eval.batch=10
+    --set optim.lr=0.1 --set schedule.name=plateau --set schedule.patience=0
+    --set schedule.threshold=0.5 --set schedule.warmup_epochs=1 --set optim.clip_norm=0.5
+    --set "checkpoint.every=3 steps")
+VITRINE_AHEAD=off train one "${steps[@]}" --device cuda
+train gathered "${steps[@]}" --device cuda
+VITRINE_LANE_ORDER=9 VITRINE_AHEAD=fed train fed "${steps[@]}" --device cuda
+interrupt KILL 6 killed "${steps[@]}" --device cuda # of four steps an epoch
+train killed "${steps[@]}" --device cuda
+interrupt TERM 3 asked "${steps[@]}" --device cuda
+equal "a run that does steps ahead stops when it is asked to" "$code" 75
+VITRINE_LANE_ORDER=reverse train asked "${steps[@]}" --device cuda
+for name in gathered fed killed asked; do
+    equal "steps on the device alone ($name): the weights of steps one by one" \
+        "$(weights $name)" "$(weights one)"
+    equal "... and the journal" "$(journal $name)" "$(journal one)"
+done
+
+# What comes of a step that is not finite: nothing, nor of the two that the device had begun.
+burst=("${tiny[@]}" --set train.batch=6 --set optim.lr=100 --set optim.weight_decay=10
+    --set schedule.name=constant --set "checkpoint.every=4 steps")
+words() { sed -n "/not finite/s|$dir/$1||p" "$dir/$1.err"; }
+VITRINE_AHEAD=off start burst "${burst[@]}" --device cuda
+equal "a training that diverges on the GPU has the exit status of one on the CPU" "$code" 3
+for ahead in fed gathered; do
+    VITRINE_AHEAD=$ahead start burst-$ahead "${burst[@]}" --device cuda
+    equal "... also with steps on the device alone ($ahead)" "$code" 3
+    equal "... with the same words" "$(words burst-$ahead)" "$(words burst)"
+    equal "... the same weights" "$(weights burst-$ahead)" "$(weights burst)"
+    equal "... and the same journal" "$(journal burst-$ahead)" "$(journal burst)"
+done
+
+# Checkpoints are the CPU's files; a run goes on where it began.
+interrupt TERM 3 moved "${steps[@]}" --device cuda
+start moved "${steps[@]}" --device cpu
 equal "a run that began on the GPU does not go on on the CPU" "$code" 77
 
 # Weights move freely.

@@ -55,7 +55,7 @@ static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float cen
 static void forward(struct run *r, struct norm *t)
 {
     r->k->batchnorm_fwd(r->dev, buf(t->y), t->mean, t->rstd, t->line, t->running_mean,
-                        t->running_var, buf(t->x), t->w, t->b, &t->sizes, t->scratch);
+                        t->running_var, buf(t->x), t->w, t->b, &t->sizes, &STEP, t->scratch);
 }
 
 static void backward(struct run *r, struct norm *t, float *dx, bool write, float *dw, float *db)

@@ -31,7 +31,7 @@ struct batchnorm {
     const float *x, *w, *b, *dy;
     const double *mean, *rstd;
     float *dx, *dw, *db;
-    bool write;
+    bool write, stopped;
 };
 
 /* Parts of the scratch memory: vt_batchnorm_scratch. */
@@ -111,8 +111,8 @@ static double total(const struct batchnorm *a, int which, int64_t column)
     return sum;
 }
 
-/* What the sums say of a column: its mean, and the variance as the result; the running ones move.
- */
+/* What the sums say of a column: its mean, and the variance as the result; the running ones move,
+ * unless the run was stopped. */
 static double batch_statistics(const struct batchnorm *a, int64_t c, double *mean)
 {
     double rows = (double)a->sizes->rows, momentum = (double)a->sizes->momentum;
@@ -122,6 +122,8 @@ static double batch_statistics(const struct batchnorm *a, int64_t c, double *mea
         squares = 0;
     double unbiased = squares / (rows > 1 ? rows - 1 : 1);
     *mean = (double)a->x[c] + offset;
+    if (a->stopped)
+        return squares / rows;
     a->running_mean[c] = (float)((1 - momentum) * old_mean + momentum * *mean);
     a->running_var[c] = (float)((1 - momentum) * old_var + momentum * unbiased);
     return squares / rows;
@@ -184,10 +186,12 @@ static void forward_rows(void *arg, int64_t first, int64_t last, int worker)
 
 void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                            float *running_mean, float *running_var, vt_buf x, const float *w,
-                           const float *b, const vt_batchnorm_sizes *sizes, void *scratch)
+                           const float *b, const vt_batchnorm_sizes *sizes, const vt_step *step,
+                           void *scratch)
 {
     int64_t rows = sizes->rows, cols = sizes->cols;
     struct batchnorm a = {.y = vt_floats(y),
+                          .stopped = sizes->training && step->stopped,
                           .running_mean = running_mean,
                           .running_var = running_var,
                           .mean_out = mean,

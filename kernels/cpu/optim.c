@@ -37,6 +37,8 @@ void VT_CPU(sgd)(vt_dev *d, float *w, float *m, const float *g, int64_t n, float
                  float decay, bool nesterov, bool first, const vt_step *step)
 {
     struct sgd a = {w, m, g, momentum, decay, step->lr, step->clip, nesterov, first};
+    if (step->stopped)
+        return;
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, sgd_part, &a);
 }
 
@@ -90,6 +92,8 @@ void VT_CPU(adam)(vt_dev *d, float *w, float *m, float *v, const float *g, int64
                      .step_size = step->lr / step->correction1,
                      .correction2 = step->correction2,
                      .decoupled = decoupled};
+    if (step->stopped)
+        return;
     vt_grid_run(vt_dev_pool(d), n, VT_FLAT_CHUNK, adam_part, &a);
 }
 

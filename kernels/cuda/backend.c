@@ -107,6 +107,26 @@ static const void *view_memory(void *state, const void *block, size_t size_bytes
     return m->copy;
 }
 
+static void *alloc_host(void *state, size_t size_bytes)
+{
+    return vt_gpu_host_alloc(((cuda *)state)->gpu, size_bytes);
+}
+
+static void release_host(void *state, void *block)
+{
+    vt_gpu_host_release(((cuda *)state)->gpu, block);
+}
+
+static uint64_t fetch(void *state, void *to_host, const void *from, size_t size_bytes)
+{
+    return vt_gpu_fetch(((cuda *)state)->gpu, to_host, from, size_bytes);
+}
+
+static void wait_for(void *state, uint64_t number)
+{
+    vt_gpu_wait(((cuda *)state)->gpu, number);
+}
+
 static void record(void *state)
 {
     vt_gpu_record(((cuda *)state)->gpu);
@@ -135,6 +155,10 @@ const vt_backend vt_cuda_backend = {.name = "cuda",
                                     .write = write_memory,
                                     .read = read_memory,
                                     .host_view = view_memory,
+                                    .host_alloc = alloc_host,
+                                    .host_release = release_host,
+                                    .fetch = fetch,
+                                    .wait = wait_for,
                                     .record = record,
                                     .recorded = recorded,
                                     .replay = replay,

@@ -113,6 +113,7 @@ template <typename T> struct statistics {
     int64_t rows, cols;
     int chunks;
     double eps, momentum;
+    const vt_step *step;
 };
 
 /* A warp a column: its statistics, and the line that all its values lie on. */
@@ -132,7 +133,7 @@ template <typename T> VT_KERNEL find_statistics(statistics<T> a)
             squares = 0;
         mean = (double)vt_get(&a.x[c]) + off;
         var = squares / rows;
-        if (threadIdx.x % VT_WARP == 0) {
+        if (threadIdx.x % VT_WARP == 0 && !a.step->stopped) {
             const double unbiased = squares / (rows > 1 ? rows - 1 : 1);
             a.running_mean[c] = (float)((1 - a.momentum) * old_mean + a.momentum * mean);
             a.running_var[c] = (float)((1 - a.momentum) * old_var + a.momentum * unbiased);
@@ -302,7 +303,8 @@ static void go_forward(vt_dev *d, T *y, const statistics<T> &a, const vt_batchno
 
 void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                             float *running_mean, float *running_var, vt_buf x, const float *w,
-                            const float *b, const vt_batchnorm_sizes *sizes, void *scratch)
+                            const float *b, const vt_batchnorm_sizes *sizes, const vt_step *step,
+                            void *scratch)
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
     double *partial = sizes->training ? static_cast<double *>(scratch) : nullptr;
@@ -311,7 +313,8 @@ void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, flo
     VT_BY_TYPE(y, T,
                const statistics<T> a = {mean, rstd, line, running_mean, running_var,
                                         vt_values<T>(x), w, b, partial, sizes->rows, sizes->cols,
-                                        sums.chunks, (double)sizes->eps, (double)sizes->momentum};
+                                        sums.chunks, (double)sizes->eps, (double)sizes->momentum,
+                                        step};
                go_forward(d, vt_values<T>(y), a, sizes, sums, partial));
 }
 

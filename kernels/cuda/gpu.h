@@ -30,6 +30,12 @@ void vt_gpu_release(vt_gpu *gpu, void *block);
 void vt_gpu_write(vt_gpu *gpu, void *to, const void *from_host, size_t size_bytes);
 /* Waits for all that went before. */
 void vt_gpu_read(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes);
+/* A read into memory of the host that the GPU reaches by itself; NULL if there is none. It is done
+ * when vt_gpu_wait for its number, or for a later one, returns. */
+void *vt_gpu_host_alloc(vt_gpu *gpu, size_t size_bytes);
+void vt_gpu_host_release(vt_gpu *gpu, void *block);
+uint64_t vt_gpu_fetch(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes);
+void vt_gpu_wait(vt_gpu *gpu, uint64_t fetch);
 void vt_gpu_clear(vt_gpu *gpu, void *block, size_t size_bytes);
 /* 256 bytes of the GPU's memory, for an answer that the host reads at once. */
 void *vt_gpu_answer(vt_gpu *gpu);

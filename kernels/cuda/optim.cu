@@ -18,6 +18,8 @@ struct sgd {
 
 VT_KERNEL step_sgd(sgd a)
 {
+    if (a.step->stopped)
+        return;
     const float lr = a.step->lr, clip = a.step->clip;
     const int64_t first = (int64_t)blockIdx.x * (VT_THREADS * EACH) + threadIdx.x;
     float w[EACH], g[EACH], m[EACH];
@@ -53,6 +55,8 @@ struct adam {
 
 VT_KERNEL step_adam(adam a)
 {
+    if (a.step->stopped)
+        return;
     const float clip = a.step->clip, correction2 = a.step->correction2;
     const float size = a.step->lr / a.step->correction1;
     const float keep = (float)(1.0 - (double)a.step->lr * (double)a.decay);

@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "data/augment.h"
 #include "data/image.h"
+#include "kernels/kernels.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -135,6 +136,22 @@ void vt_sampler_order(const vt_data *data, vt_part part, bool shuffle, uint64_t 
 vt_status vt_batch_load(const vt_data *data, vt_pool *pool, vt_part part, bool augment,
                         uint64_t seed, int64_t epoch, const uint32_t *items, int64_t n,
                         float *images, int32_t *labels, vt_error *err);
+
+/*
+ * A set whose pictures all lie in memory, of one size, and whose transforms only move pixels, for
+ * the kernel that gathers batches where the pictures are (kernels.h: gather). The floats and labels
+ * are those of vt_batch_load.
+ */
+typedef struct vt_data_stock {
+    const uint8_t *pixels; /* (n, height, width, channels) */
+    int64_t n, height, width, channels;
+    const float *levels; /* (channels, 256) */
+} vt_data_stock;
+/* False: the set is not like that. Valid until vt_data_free. */
+bool vt_data_stock_of(const vt_data *data, vt_data_stock *stock);
+/* picks (n): what vt_batch_load would show of these items. Only of such a set. */
+void vt_data_picks(const vt_data *data, vt_pool *pool, vt_part part, bool augment, uint64_t seed,
+                   int64_t epoch, const uint32_t *items, int64_t n, vt_pick *picks);
 
 typedef struct vt_batch {
     const float *images;   /* (n, H, W, C), valid until the next call on the feed */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { IMAGES_PER_CHUNK = 4 };
+enum { IMAGES_PER_CHUNK = 4, IMAGES_PER_PICKING = 256 };
 
 void vt_sampler_order(const vt_data *data, vt_part part, bool shuffle, uint64_t seed, int64_t epoch,
                       uint32_t *order)
@@ -174,6 +174,58 @@ vt_status vt_batch_load(const vt_data *data, vt_pool *pool, vt_part part, bool a
     set_items(&l, items, n, images, labels);
     run_now(&l, pool);
     return outcome_of(&l, err);
+}
+
+bool vt_data_stock_of(const vt_data *data, vt_data_stock *stock)
+{
+    if (!data->images || !only_moves(&data->train) || !only_moves(&data->test))
+        return false;
+    *stock = (vt_data_stock){.pixels = data->images,
+                             .n = data->n_images,
+                             .height = data->stored.height,
+                             .width = data->stored.width,
+                             .channels = data->info.channels,
+                             .levels = data->levels.of[0]};
+    return true;
+}
+
+struct picking {
+    struct loading loading;
+    vt_pick *picks;
+};
+
+static vt_pick_axis pick_axis(const vt_axis *axis)
+{
+    return (vt_pick_axis){(int32_t)axis->step, (int32_t)axis->offset, (int32_t)axis->first,
+                          (int32_t)axis->last};
+}
+
+static void pick_images(void *arg, int64_t first, int64_t last, int worker)
+{
+    const struct picking *p = arg;
+    const struct loading *l = &p->loading;
+    (void)worker;
+    for (int64_t i = first; i < last; i++) {
+        const uint32_t image = vt_data_image(l->data, l->part, l->items[i]);
+        vt_error err = {0};
+        vt_picture picture;
+        vt_view view;
+        vt_status status =
+            transform(l->data, NULL, image, l->transforms, l->draw, &picture, &view, &err);
+        VT_ASSERT(status == VT_OK); /* moves cannot fail */
+        p->picks[i] =
+            (vt_pick){image, l->data->labels[image], pick_axis(&view.y), pick_axis(&view.x)};
+    }
+}
+
+void vt_data_picks(const vt_data *data, vt_pool *pool, vt_part part, bool augment, uint64_t seed,
+                   int64_t epoch, const uint32_t *items, int64_t n, vt_pick *picks)
+{
+    struct picking p = {.picks = picks};
+    set_part(&p.loading, data, part, augment, seed, epoch);
+    VT_ASSERT(p.loading.moves_only);
+    set_items(&p.loading, items, n, NULL, NULL);
+    vt_grid_run(pool, n, IMAGES_PER_PICKING, pick_images, &p);
 }
 
 struct vt_feed {

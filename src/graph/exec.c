@@ -319,6 +319,13 @@ void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg)
              arg);
 }
 
+void vt_program_issue(vt_program *program, bool backward)
+{
+    const vt_plan *plan = program->plan;
+    run(program, backward ? plan->n_forward : 0, backward ? plan->n_steps : plan->n_forward, NULL,
+        NULL);
+}
+
 void vt_program_poison(vt_program *program, bool on)
 {
     program->poison = on;

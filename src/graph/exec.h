@@ -56,6 +56,10 @@ void vt_program_read(vt_program *program, const vt_node *node, float *to);
 void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg);
 void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg);
 
+/* The same calls, unwatched and without a recording of their own: for a caller that records more
+ * than a pass. */
+void vt_program_issue(vt_program *program, bool backward);
+
 /* Tests: before a span's life begins its bytes become NaN, and the guard behind it a pattern. */
 void vt_program_poison(vt_program *program, bool on);
 /* Tests: number of spans whose guard was overwritten since; the plan needs guard bytes. */

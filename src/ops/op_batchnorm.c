@@ -51,7 +51,7 @@ void vt_op_batchnorm_fwd(const vt_call *c)
 {
     c->k->batchnorm_fwd(c->dev, c->y, c->kept[MEAN], c->kept[RSTD], line_of(c),
                         c->x[RUNNING_MEAN].data, c->x[RUNNING_VAR].data, c->x[X], c->x[W].data,
-                        c->x[B].data, &c->node->batchnorm, c->scratch);
+                        c->x[B].data, &c->node->batchnorm, c->step, c->scratch);
 }
 
 void vt_op_batchnorm_bwd(const vt_call *c)

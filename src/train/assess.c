@@ -110,6 +110,9 @@ vt_status vt_assess(vt_assessment *a, const vt_trained_request *request, vt_part
     }
     if (status == VT_OK)
         status = vt_evaluator_init(&a->evaluator, &t->engine, a->data, err);
+    if (status == VT_OK)
+        status = vt_ahead_new(&a->ahead, &t->engine, a->data, err);
+    a->evaluator.ahead = a->ahead;
     return status == VT_OK ? evaluate(a, quiet, err) : status;
 }
 
@@ -118,6 +121,7 @@ void vt_assess_release(vt_assessment *a)
     vt_free(a->wrong);
     vt_free(a->total);
     vt_free(a->right);
+    vt_ahead_free(a->ahead);
     vt_evaluator_release(&a->evaluator);
     vt_data_free(a->data);
     vt_trained_release(&a->trained);

@@ -13,6 +13,7 @@ typedef struct vt_assessment {
     vt_part part;
     vt_data *data;
     const vt_data_info *info;
+    vt_ahead *ahead;
     vt_evaluator evaluator;         /* of all images of the part: record, logits, predictions */
     vt_confusion confusion;         /* its count is NULL if there are too many classes to keep it */
     int64_t *total, *right;         /* images of each class, and those that were recognised */

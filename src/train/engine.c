@@ -156,6 +156,8 @@ vt_status vt_engine_init(vt_engine *engine, const vt_config *config, vt_dev *dev
 void vt_engine_release(vt_engine *engine)
 {
     for (int i = 0; i < engine->n_slots; i++) {
+        if (engine->dev)
+            vt_dev_forget(engine->dev, engine->slot[i].recording);
         vt_program_free(engine->slot[i].program);
         vt_plan_free(engine->slot[i].plan);
         vt_model_release(&engine->slot[i].model);
@@ -195,18 +197,28 @@ double vt_engine_macs(const vt_engine *engine, bool padded)
     return macs / (double)graph->batch;
 }
 
-static void send_step(vt_engine *engine)
+void vt_engine_send_step(vt_engine *engine, const vt_step *step)
 {
-    vt_dev_write(engine->dev, engine->memory.step, &engine->step, sizeof engine->step);
+    vt_dev_write(engine->dev, engine->memory.step, step, sizeof *step);
+}
+
+static void clear_grads(vt_engine *engine)
+{
+    vt_dev_kernels(engine->dev)
+        ->fill_zero(engine->dev, engine->memory.grads,
+                    (size_t)engine->params->n_trained * sizeof(float));
+}
+
+static void set_rate(vt_step *step, int64_t images, double lr)
+{
+    step->grad_scale = (float)(1.0 / (double)images);
+    step->lr = (float)lr;
 }
 
 void vt_engine_begin(vt_engine *engine, int64_t images, double lr)
 {
-    const vt_kernels *k = vt_dev_kernels(engine->dev);
-    engine->step.grad_scale = (float)(1.0 / (double)images);
-    engine->step.lr = (float)lr;
-    k->fill_zero(engine->dev, engine->memory.grads,
-                 (size_t)engine->params->n_trained * sizeof(float));
+    set_rate(&engine->step, images, lr);
+    clear_grads(engine);
 }
 
 static vt_totals read_totals(vt_engine *engine)
@@ -225,19 +237,24 @@ static void clear_totals(vt_engine *engine)
 vt_totals vt_engine_train_batch(vt_engine *engine, vt_slot *slot, uint32_t draw)
 {
     engine->step.draw = draw;
-    send_step(engine);
+    vt_engine_send_step(engine, &engine->step);
     clear_totals(engine);
     vt_program_forward(slot->program, engine->watch, engine->watch_arg);
     vt_program_backward(slot->program, engine->watch, engine->watch_arg);
     return read_totals(engine);
 }
 
-double vt_engine_grad_norm(vt_engine *engine)
+static void sum_squares(vt_engine *engine)
 {
-    double sum;
     vt_dev_kernels(engine->dev)
         ->sum_squares(engine->dev, engine->norm_sum, engine->memory.grads,
                       engine->params->n_trained, engine->norm_scratch);
+}
+
+double vt_engine_grad_norm(vt_engine *engine)
+{
+    double sum;
+    sum_squares(engine);
     vt_dev_read(engine->dev, &sum, engine->norm_sum, sizeof sum);
     return sqrt(sum);
 }
@@ -269,15 +286,10 @@ static void update_range(vt_engine *engine, int64_t first, int64_t last, double 
                 c->optim_name == VT_OPTIM_ADAMW, engine->memory.step);
 }
 
-void vt_engine_update(vt_engine *engine, int64_t t)
+/* From scalars on the device. */
+static void update(vt_engine *engine, int64_t t)
 {
     const vt_config *c = engine->config;
-    if (c->optim_name != VT_OPTIM_SGD) {
-        engine->step.correction1 = (float)(1 - power(c->optim_betas.v[0], t));
-        engine->step.correction2 = (float)sqrt(1 - power(c->optim_betas.v[1], t));
-    }
-    engine->step.clip = 1;
-    send_step(engine);
     if (c->optim_clip_norm > 0)
         vt_dev_kernels(engine->dev)
             ->clip_factor(engine->dev, engine->memory.step, engine->norm_sum,
@@ -286,9 +298,48 @@ void vt_engine_update(vt_engine *engine, int64_t t)
     update_range(engine, engine->params->n_decayed, engine->params->n_trained, 0, t > 1);
 }
 
+static void set_corrections(const vt_config *c, vt_step *step, int64_t t)
+{
+    if (c->optim_name != VT_OPTIM_SGD) {
+        step->correction1 = (float)(1 - power(c->optim_betas.v[0], t));
+        step->correction2 = (float)sqrt(1 - power(c->optim_betas.v[1], t));
+    }
+    step->clip = 1;
+}
+
+void vt_engine_update(vt_engine *engine, int64_t t)
+{
+    set_corrections(engine->config, &engine->step, t);
+    vt_engine_send_step(engine, &engine->step);
+    update(engine, t);
+}
+
+vt_step vt_engine_step_of(const vt_engine *engine, int64_t images, double lr, int64_t t)
+{
+    vt_step step = engine->step;
+    set_rate(&step, images, lr);
+    set_corrections(engine->config, &step, t);
+    return step;
+}
+
+void vt_engine_issue(vt_engine *engine, vt_slot *slot, int64_t t, double *result)
+{
+    if (slot->training)
+        clear_grads(engine);
+    vt_program_issue(slot->program, false);
+    if (!slot->training)
+        return;
+    vt_program_issue(slot->program, true);
+    sum_squares(engine);
+    vt_dev_kernels(engine->dev)
+        ->judge_step(engine->dev, engine->memory.step, result, engine->memory.totals,
+                     engine->norm_sum);
+    update(engine, t);
+}
+
 vt_totals vt_engine_eval_batch(vt_engine *engine, vt_slot *slot, vt_program_hook *hook, void *arg)
 {
-    send_step(engine);
+    vt_engine_send_step(engine, &engine->step);
     clear_totals(engine);
     vt_program_forward(slot->program, hook, arg);
     return read_totals(engine);
@@ -361,9 +412,7 @@ void vt_engine_diagnose(vt_engine *engine, vt_slot *slot, char *text, size_t siz
 {
     struct search search = {text, size};
     text[0] = '\0';
-    vt_dev_kernels(engine->dev)
-        ->fill_zero(engine->dev, engine->memory.grads,
-                    (size_t)engine->params->n_trained * sizeof(float));
+    clear_grads(engine);
     vt_program_forward(slot->program, look, &search);
     vt_program_backward(slot->program, look, &search);
     if (!text[0])

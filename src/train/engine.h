@@ -19,6 +19,8 @@ typedef struct vt_slot {
     vt_model model;
     vt_plan *plan;
     vt_program *program;
+    bool met; /* train/ahead.h: its whole step was done once, and then recorded */
+    void *recording;
 } vt_slot;
 
 typedef struct vt_engine {
@@ -74,6 +76,16 @@ double vt_engine_grad_norm(vt_engine *engine);
 void vt_engine_update(vt_engine *engine, int64_t t);
 /* Evaluation of the slot's batch. */
 vt_totals vt_engine_eval_batch(vt_engine *engine, vt_slot *slot, vt_program_hook *hook, void *arg);
+
+/* The same in parts, for a device that works ahead of the host (train/ahead.h). The scalars of
+ * optimiser step t: all but the draw. */
+vt_step vt_engine_step_of(const vt_engine *engine, int64_t images, double lr, int64_t t);
+void vt_engine_send_step(vt_engine *engine, const vt_step *step);
+/* What the device has to do for the slot's batch, with the step's scalars and totals[4] = 0 in its
+ * memory: the forward pass, and where the slot trains all the rest of the step; t as above. result
+ * (device) is judge_step's. Nothing of it waits, so it may be recorded, but for a step with t = 1.
+ */
+void vt_engine_issue(vt_engine *engine, vt_slot *slot, int64_t t, double *result);
 
 /* Host access to a slot's inputs and logits. */
 void vt_engine_write_batch(vt_engine *engine, vt_slot *slot, const float *images,

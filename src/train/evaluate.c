@@ -34,7 +34,7 @@ vt_status vt_evaluator_init(vt_evaluator *e, vt_engine *engine, const vt_data *d
     if (status != VT_OK)
         return status;
     e->order = vt_calloc((size_t)n, sizeof *e->order);
-    e->logits = vt_calloc((size_t)(n * classes), sizeof *e->logits);
+    e->logits = vt_dev_host_alloc(engine->dev, (size_t)(n * classes) * sizeof *e->logits);
     e->label = vt_calloc((size_t)n, sizeof *e->label);
     e->pred = vt_calloc((size_t)n, sizeof *e->pred);
     e->record_bytes = vt_record_eval_size(classes);
@@ -49,7 +49,8 @@ void vt_evaluator_release(vt_evaluator *e)
 {
     vt_feed_free(e->feed);
     vt_free(e->order);
-    vt_free(e->logits);
+    if (e->engine)
+        vt_dev_host_release(e->engine->dev, e->logits);
     vt_free(e->label);
     vt_free(e->pred);
     vt_free(e->record);
@@ -92,35 +93,90 @@ static void judge(vt_evaluator *e, int64_t n)
     e->record->ece = n ? gap / (double)n : 0;
 }
 
+/* The next batch, done here and now. */
+static bool do_batch(vt_evaluator *e, int64_t done, vt_outcome *outcome)
+{
+    vt_batch batch;
+    if (vt_feed_next(e->feed, &batch, &e->err) != VT_OK)
+        return false;
+    vt_slot *slot = vt_engine_slot(e->engine, batch.n, false);
+    vt_engine_write_batch(e->engine, slot, batch.images, batch.labels);
+    *outcome = (vt_outcome){batch.n, vt_engine_eval_batch(e->engine, slot, NULL, NULL), 0, 0};
+    vt_engine_read_logits(e->engine, slot, e->logits + done * e->classes);
+    for (int64_t i = 0; i < batch.n; i++)
+        e->label[done + i] = batch.labels[i];
+    return true;
+}
+
+/* The batch from image `first` on is begun. */
+static bool issue(vt_evaluator *e, vt_part part, int64_t first, int64_t count)
+{
+    float *logits = e->logits + first * e->classes;
+    const bool gathers = vt_ahead_gathers(e->ahead);
+    vt_batch batch;
+    if (!gathers && vt_feed_next(e->feed, &batch, &e->err) != VT_OK)
+        return false;
+    vt_ahead_issue(e->ahead, gathers ? NULL : &batch, logits);
+    for (int64_t i = 0; i < count; i++) {
+        int label = 0;
+        if (gathers)
+            vt_data_item(e->data, part, e->order[first + i], &label);
+        e->label[first + i] = gathers ? label : batch.labels[i];
+    }
+    return true;
+}
+
+/* What came of the batch after `done` images; *begun, of n, are on their way. */
+static bool next_outcome(vt_evaluator *e, vt_part part, int64_t *begun, int64_t done, int64_t n,
+                         vt_outcome *outcome)
+{
+    if (!e->ahead)
+        return do_batch(e, done, outcome);
+    while (*begun < n && vt_ahead_waiting(e->ahead) < VT_AHEAD) {
+        int64_t count = n - *begun < e->batch ? n - *begun : e->batch;
+        if (!issue(e, part, *begun, count))
+            return false;
+        *begun += count;
+    }
+    *outcome = vt_ahead_collect(e->ahead);
+    return true;
+}
+
+/* False, once nothing writes to the logits any more. */
+static bool give_up(vt_evaluator *e)
+{
+    while (e->ahead && vt_ahead_waiting(e->ahead) > 0)
+        vt_ahead_collect(e->ahead);
+    return false;
+}
+
 bool vt_evaluator_run(vt_evaluator *e, vt_part part, int64_t epoch, int64_t step,
                       vt_evaluator_tick *tick, void *arg)
 {
     const vt_config *config = e->engine->config;
     bool article = config->eval_compat == VT_COMPAT_ARTICLE;
-    int64_t n = vt_data_info_of(e->data)->n[part], done = 0;
+    int64_t n = vt_data_info_of(e->data)->n[part], done = 0, begun = 0;
     vt_totals sum = {{0}};
     e->err = (vt_error){0};
     if (article)
         n -= n % e->batch;
     vt_sampler_order(e->data, part, article, config->seed, epoch, e->order);
-    vt_feed_begin(e->feed, part, false, config->seed, epoch, e->order, n);
+    if (!e->ahead || !vt_ahead_gathers(e->ahead))
+        vt_feed_begin(e->feed, part, false, config->seed, epoch, e->order, n);
+    if (e->ahead)
+        vt_ahead_begin(
+            e->ahead,
+            &(vt_series){
+                .part = part, .epoch = epoch, .items = e->order, .n = n, .batch = e->batch});
     while (done < n) {
-        int64_t count = n - done < e->batch ? n - done : e->batch;
-        vt_slot *slot = vt_engine_slot(e->engine, count, false);
-        vt_batch batch;
-        if (vt_feed_next(e->feed, &batch, &e->err) != VT_OK)
-            return false;
-        VT_ASSERT(batch.n == count);
-        vt_engine_write_batch(e->engine, slot, batch.images, batch.labels);
-        vt_totals totals = vt_engine_eval_batch(e->engine, slot, NULL, NULL);
+        vt_outcome outcome;
+        if (!next_outcome(e, part, &begun, done, n, &outcome))
+            return give_up(e);
         for (int i = 0; i < VT_TOTALS; i++)
-            sum.v[i] += totals.v[i];
-        vt_engine_read_logits(e->engine, slot, e->logits + done * e->classes);
-        for (int64_t i = 0; i < count; i++)
-            e->label[done + i] = batch.labels[i];
-        done += count;
+            sum.v[i] += outcome.totals.v[i];
+        done += outcome.images;
         if (tick && tick(arg, done, n))
-            return false;
+            return give_up(e);
     }
     double images = n ? (double)n : 1;
     *e->record = (vt_record_eval){.epoch = epoch,

@@ -8,7 +8,7 @@
 
 #include "data/data.h"
 #include "results/journal.h"
-#include "train/engine.h"
+#include "train/ahead.h"
 
 enum { VT_CALIBRATION_BINS = 15 };
 
@@ -19,8 +19,9 @@ typedef struct vt_evaluator {
     int64_t batch, classes, capacity;
     uint32_t *order;
     vt_feed *feed;
+    vt_ahead *ahead; /* not owned; NULL, as after vt_evaluator_init: batches are done one by one */
     /* of the last evaluation, in its order: */
-    float *logits; /* (n, classes) */
+    float *logits; /* (n, classes), taken for fetches */
     int64_t *label, *pred;
     vt_record_eval *record; /* with its confusion matrix, if there are not too many classes */
     size_t record_bytes;

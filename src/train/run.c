@@ -140,6 +140,9 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
         status = vt_capturer_new(&run->capturer, &run->engine, run->data, err);
     if (status == VT_OK)
         status = vt_fingerprint(run->dev, vt_model_type(config), run->numerics, err);
+    if (status == VT_OK) /* the pictures take what the rest leaves */
+        status = vt_ahead_new(&run->ahead, &run->engine, run->data, err);
+    run->evaluator.ahead = run->ahead;
     if (status == VT_OK && vt_config_experiment_id(config, run->exp_id) != VT_OK)
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the experiment's id");
     if (status == VT_OK && vt_config_run_id(config, run->data_digest, run->run_id) != VT_OK)
@@ -604,6 +607,7 @@ void vt_run_close(vt_run *run)
     vt_journal_close(run->journal);
     vt_rundir_close(&run->dir);
     vt_capturer_free(run->capturer);
+    vt_ahead_free(run->ahead);
     vt_evaluator_release(&run->evaluator);
     vt_engine_release(&run->engine);
     vt_data_free(run->data);

@@ -23,6 +23,7 @@ typedef struct vt_run {
     vt_data *data;
     const vt_data_info *info;
     vt_engine engine;
+    vt_ahead *ahead; /* NULL: the device does one batch at a time */
     vt_evaluator evaluator;
     vt_capturer *capturer;
     vt_publisher publisher;

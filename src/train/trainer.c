@@ -24,6 +24,9 @@ struct loop {
     double loss, top1, lr, norm;    /* of the last step */
     double *step_s;                 /* times of the epoch's steps */
     int64_t n_steps;
+    vt_error feed_err; /* why there is no further batch */
+    vt_ahead *ahead;   /* run->ahead, where the steps are done by the device alone; or NULL */
+    int64_t issued;    /* batches of the epoch that it has begun */
 };
 
 static bool stop_wanted(const vt_run *run)
@@ -51,6 +54,14 @@ static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err
                    isfinite(loss) ? "gradient" : "loss", where, run->dir.path);
 }
 
+/* The same of a step that the device has gone past. */
+static vt_status diverged_behind(vt_run *run, vt_ahead *ahead, double loss, vt_error *err)
+{
+    vt_slot *slot = NULL;
+    vt_status status = vt_ahead_repeat(ahead, &slot, err);
+    return status == VT_OK ? diverged(run, slot, loss, err) : status;
+}
+
 /* The averaged gradients under the parameters' names, to be held against another program's. */
 static vt_status save_gradients(vt_run *run, vt_error *err)
 {
@@ -64,6 +75,22 @@ static vt_status save_gradients(vt_run *run, vt_error *err)
         status = vt_safetensors_write(run->dir.fd, "gradients-1.safetensors", &content, NULL, err);
     vt_weights_release(&list);
     return status;
+}
+
+/* A step's sums go where means are made of them. */
+static void count(vt_run *run, struct loop *l, const vt_totals *sum, int64_t images)
+{
+    vt_run_state *s = &run->state;
+    l->loss = sum->v[VT_TOTAL_LOSS] / (double)images;
+    l->top1 = sum->v[VT_TOTAL_TOP1] / (double)images;
+    l->epoch_images += images;
+    s->samples_seen += images;
+    s->epoch_images += images;
+    s->epoch_loss += sum->v[VT_TOTAL_LOSS];
+    s->epoch_top1 += sum->v[VT_TOTAL_TOP1];
+    s->interval_images += images;
+    s->interval_loss += sum->v[VT_TOTAL_LOSS];
+    s->interval_top1 += sum->v[VT_TOTAL_TOP1];
 }
 
 /* One optimiser step: up to train.accumulate batches, then the update. */
@@ -100,16 +127,51 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
     if (run->options->gradients && s->step == 0 && save_gradients(run, err) != VT_OK)
         return err->status;
     vt_engine_update(engine, ++s->step);
-    l->loss = sum.v[VT_TOTAL_LOSS] / (double)images;
-    l->top1 = sum.v[VT_TOTAL_TOP1] / (double)images;
-    l->epoch_images += images;
-    s->samples_seen += images;
-    s->epoch_images += images;
-    s->epoch_loss += sum.v[VT_TOTAL_LOSS];
-    s->epoch_top1 += sum.v[VT_TOTAL_TOP1];
-    s->interval_images += images;
-    s->interval_loss += sum.v[VT_TOTAL_LOSS];
-    s->interval_top1 += sum.v[VT_TOTAL_TOP1];
+    count(run, l, &sum, images);
+    return VT_OK;
+}
+
+static bool due(const vt_run *run, int64_t steps)
+{
+    const vt_cadence *every = &run->config->checkpoint_every;
+    return every->unit == VT_CADENCE_STEPS && steps % every->n == 0;
+}
+
+/* Whether the device may begin another step: not before a checkpoint is written of the weights that
+ * it has, and with a stop wanted only to get to one step. */
+static bool may_issue(const vt_run *run, const struct loop *l)
+{
+    const int64_t waiting = vt_ahead_waiting(l->ahead);
+    return l->issued < run->batches && waiting < VT_AHEAD && l->feed_err.status == VT_OK &&
+           (waiting == 0 || (!due(run, run->state.step + waiting) && !stop_wanted(run)));
+}
+
+/* One optimiser step of those that the device does by itself; begins those after it. */
+static vt_status step_ahead(vt_run *run, struct loop *l, vt_error *err)
+{
+    vt_run_state *s = &run->state;
+    vt_batch batch;
+    while (may_issue(run, l)) {
+        const bool gathers = vt_ahead_gathers(l->ahead);
+        double start = vt_clock_s();
+        if (!gathers && vt_feed_next(l->feed, &batch, &l->feed_err) != VT_OK)
+            break;
+        l->data_s += vt_clock_s() - start;
+        vt_ahead_issue(l->ahead, gathers ? NULL : &batch, NULL);
+        l->issued++;
+    }
+    if (vt_ahead_waiting(l->ahead) == 0)
+        return vt_fail(err, l->feed_err.status, "%s", l->feed_err.text);
+    const vt_outcome outcome = vt_ahead_collect(l->ahead);
+    const double loss = outcome.totals.v[VT_TOTAL_LOSS];
+    l->lr = outcome.lr;
+    l->norm = outcome.norm;
+    s->batch++;
+    s->draw++;
+    if (!isfinite(loss) || !isfinite(l->norm))
+        return diverged_behind(run, l->ahead, loss, err);
+    s->step++;
+    count(run, l, &outcome.totals, outcome.images);
     return VT_OK;
 }
 
@@ -150,31 +212,44 @@ static void show_progress(vt_run *run, const struct loop *l, double now)
 }
 
 /* The rest of the epoch's batches. */
-static void begin_feed(const vt_run *run, const struct loop *l)
+static void begin_batches(const vt_run *run, struct loop *l)
 {
     const vt_config *c = run->config;
-    int64_t first = run->state.batch * c->train_batch, n = run->info->n[VT_PART_TRAIN];
+    const vt_run_state *s = &run->state;
+    int64_t first = s->batch * c->train_batch, n = run->info->n[VT_PART_TRAIN];
     int64_t last = run->batches * c->train_batch;
-    vt_feed_begin(l->feed, VT_PART_TRAIN, true, c->seed, run->state.epoch, l->order + first,
-                  (last < n ? last : n) - first);
+    n = (last < n ? last : n) - first;
+    if (!l->ahead || !vt_ahead_gathers(l->ahead))
+        vt_feed_begin(l->feed, VT_PART_TRAIN, true, c->seed, s->epoch, l->order + first, n);
+    l->issued = s->batch;
+    if (l->ahead)
+        vt_ahead_begin(l->ahead, &(vt_series){.part = VT_PART_TRAIN,
+                                              .training = true,
+                                              .epoch = s->epoch,
+                                              .items = l->order + first,
+                                              .n = n,
+                                              .batch = c->train_batch,
+                                              .step = s->step,
+                                              .draw = s->draw,
+                                              .steps_per_epoch = run->steps_per_epoch,
+                                              .schedule = &run->schedule});
 }
 
 /* Steps to the end of the epoch. */
 static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
 {
     vt_run_state *s = &run->state;
-    const vt_cadence *every = &run->config->checkpoint_every;
     vt_status status = VT_OK;
     l->epoch_s = vt_clock_s();
     l->data_s = l->eval_s = 0;
     l->epoch_images = l->n_steps = 0;
     vt_sampler_order(run->data, VT_PART_TRAIN, run->config->data_shuffle, run->config->seed,
                      s->epoch, l->order);
-    begin_feed(run, l);
+    begin_batches(run, l);
     while (s->batch < run->batches && status == VT_OK) {
         vt_phase before = vt_phase_enter(VT_PHASE_STEP);
         double start = vt_clock_s();
-        status = step(run, l, err);
+        status = l->ahead ? step_ahead(run, l, err) : step(run, l, err);
         l->step_s[l->n_steps++] = vt_clock_s() - start;
         vt_phase_enter(before);
         if (status == VT_OK)
@@ -182,11 +257,13 @@ static vt_status train_epoch(vt_run *run, struct loop *l, vt_error *err)
         if (status != VT_OK)
             break;
         show_progress(run, l, vt_clock_s());
-        bool inside = s->batch < run->batches;
-        bool due = every->unit == VT_CADENCE_STEPS && s->step % every->n == 0;
-        if (inside && (due || stop_wanted(run)))
-            status = vt_run_save(run, due, due && run->config->train_select == VT_SELECT_LAST, err);
-        if (status == VT_OK && inside && stop_wanted(run))
+        if (s->batch == run->batches || (l->ahead && vt_ahead_waiting(l->ahead) > 0))
+            continue; /* the device's weights are not those of this step, or the epoch ends here */
+        bool regular = due(run, s->step), stop = stop_wanted(run);
+        if (regular || stop)
+            status = vt_run_save(run, regular,
+                                 regular && run->config->train_select == VT_SELECT_LAST, err);
+        if (status == VT_OK && stop)
             status = vt_fail(err, VT_ERR_STOPPED, "stopped at step %" PRId64, s->step);
     }
     return status == VT_OK ? vt_run_check_weights(run, err) : status;
@@ -352,10 +429,9 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
         return status;
     print_epoch(run, &record, evaluated);
     note_perf(run, l, train_s, run->info->n[VT_PART_VAL] + run->info->n[VT_PART_TEST]);
-    bool due =
-        every->unit == VT_CADENCE_EPOCHS ? s->epoch % every->n == 0 : s->step % every->n == 0;
+    bool regular = every->unit == VT_CADENCE_EPOCHS ? s->epoch % every->n == 0 : due(run, s->step);
     bool chosen = best && c->train_select != VT_SELECT_LAST;
-    if (last || due || chosen)
+    if (last || regular || chosen)
         status = vt_run_save(run, true, best, err);
     else if (stop_wanted(run))
         status = vt_run_save(run, false, best, err);
@@ -368,6 +444,9 @@ static vt_status finish_epoch(vt_run *run, struct loop *l, vt_error *err)
 
 static vt_status take_buffers(const vt_run *run, struct loop *l, vt_error *err)
 {
+    /* Gradients are looked at, and those of several batches added, between parts of a step. */
+    if (run->config->train_accumulate == 1 && !run->options->gradients)
+        l->ahead = run->ahead;
     l->order = vt_calloc((size_t)run->info->n[VT_PART_TRAIN], sizeof *l->order);
     l->step_s = vt_calloc((size_t)run->steps_per_epoch, sizeof *l->step_s);
     if (!l->order || !l->step_s)

@@ -21,10 +21,20 @@ struct noted {
     vt_matmul product;
 };
 
+/* A fetch that nobody has waited for: its bytes, and where they will be seen. */
+struct fetched {
+    fetched *next;
+    uint64_t number;
+    void *to, *bytes;
+    size_t size;
+};
+
 struct vt_gpu {
     bool recording;
     void *answer;
     noted *first, **last;
+    fetched *oldest, **newest;
+    uint64_t n_fetches;
 };
 
 extern "C" {
@@ -39,11 +49,13 @@ vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_
         free(gpu);
         return nullptr;
     }
+    gpu->newest = &gpu->oldest;
     return gpu;
 }
 
 void vt_gpu_close(vt_gpu *gpu)
 {
+    vt_gpu_wait(gpu, UINT64_MAX);
     free(gpu->answer);
     free(gpu);
 }
@@ -98,6 +110,50 @@ void vt_gpu_read(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes
     if (gpu->recording)
         stop("a read cannot be recorded");
     memcpy(to_host, from, size_bytes);
+}
+
+void *vt_gpu_host_alloc(vt_gpu *, size_t size_bytes)
+{
+    return calloc(size_bytes ? size_bytes : 1, 1);
+}
+
+void vt_gpu_host_release(vt_gpu *gpu, void *block)
+{
+    for (fetched *f = gpu->oldest; f; f = f->next)
+        if (f->to == block)
+            stop("memory is released that a fetch writes to");
+    free(block);
+}
+
+/* What is fetched is seen by those who wait for it; others see NaN. */
+uint64_t vt_gpu_fetch(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes)
+{
+    fetched *f = static_cast<fetched *>(calloc(1, sizeof *f));
+    if (f)
+        f->bytes = malloc(size_bytes);
+    if (gpu->recording || !f || !f->bytes)
+        stop(gpu->recording ? "a fetch cannot be recorded" : "no memory for a fetch");
+    f->number = gpu->n_fetches++;
+    f->to = to_host;
+    f->size = size_bytes;
+    memcpy(f->bytes, from, size_bytes);
+    memset(to_host, 0xff, size_bytes);
+    *gpu->newest = f;
+    gpu->newest = &f->next;
+    return f->number;
+}
+
+void vt_gpu_wait(vt_gpu *gpu, uint64_t fetch)
+{
+    while (gpu->oldest && gpu->oldest->number <= fetch) {
+        fetched *f = gpu->oldest;
+        gpu->oldest = f->next;
+        if (!gpu->oldest)
+            gpu->newest = &gpu->oldest;
+        memcpy(f->to, f->bytes, f->size);
+        free(f->bytes);
+        free(f);
+    }
 }
 
 void vt_gpu_clear(vt_gpu *gpu, void *block, size_t size_bytes)

@@ -278,11 +278,12 @@ static void dwconv_bwd(vt_dev *d, vt_buf dx, bool write, float *dw, vt_buf dy, v
 
 static void batchnorm_fwd(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                           float *running_mean, float *running_var, vt_buf x, const float *w,
-                          const float *b, const vt_batchnorm_sizes *sizes, void *scratch)
+                          const float *b, const vt_batchnorm_sizes *sizes, const vt_step *step,
+                          void *scratch)
 {
     const int64_t n = sizes->rows * sizes->cols;
     k->batchnorm_fwd(d, out(y, n), mean, rstd, line, running_mean, running_var, in(x, n), w, b,
-                     sizes, scratch);
+                     sizes, step, scratch);
     finish();
 }
 

@@ -24,7 +24,7 @@
     X(cublasLtMatmulAlgoGetHeuristic)                                                              \
     X(cublasLtMatmulAlgoConfigGetAttribute)
 
-enum { WORKSPACE_BYTES = 32 << 20, MOST_SHAPES = 512 };
+enum { WORKSPACE_BYTES = 32 << 20, MOST_SHAPES = 512, EVENTS = 64 };
 
 /* A product's description and the algorithm that was chosen for it, once. */
 typedef struct shape {
@@ -39,6 +39,8 @@ struct vt_gpu {
     cudaStream_t stream;
     bool managed; /* memory that the host may touch too: for tests */
     void *lt_library, *workspace, *answer;
+    cudaEvent_t events[EVENTS]; /* behind the newest fetches, by number */
+    uint64_t n_fetches;
     cublasLtHandle_t lt;
 #define X(name) decltype(&name) name##_;
     LT_LIST(X)
@@ -131,6 +133,9 @@ vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_
     CHECK(cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking));
     CHECK(cudaMalloc(&gpu->workspace, WORKSPACE_BYTES));
     CHECK(gpu->managed ? cudaMallocManaged(&gpu->answer, 256) : cudaMalloc(&gpu->answer, 256));
+    for (int i = 0; i < EVENTS; i++)
+        CHECK(cudaEventCreateWithFlags(&gpu->events[i],
+                                       cudaEventDisableTiming | cudaEventBlockingSync));
     snprintf(kernels, kernels_size, "cuda sm_%d%d", about.major, about.minor);
     snprintf(text, text_size, "%s", about.name);
     return gpu;
@@ -145,6 +150,8 @@ void vt_gpu_close(vt_gpu *gpu)
         gpu->cublasLtMatrixLayoutDestroy_(gpu->shapes[i].c);
         gpu->cublasLtMatmulDescDestroy_(gpu->shapes[i].desc);
     }
+    for (int i = 0; i < EVENTS; i++)
+        CHECK(cudaEventDestroy(gpu->events[i]));
     gpu->cublasLtDestroy_(gpu->lt);
     CHECK(cudaFree(gpu->workspace));
     CHECK(cudaFree(gpu->answer));
@@ -189,6 +196,40 @@ void vt_gpu_read(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes
 {
     CHECK(cudaMemcpyAsync(to_host, from, size_bytes, cudaMemcpyDeviceToHost, gpu->stream));
     CHECK(cudaStreamSynchronize(gpu->stream));
+}
+
+void *vt_gpu_host_alloc(vt_gpu *, size_t size_bytes)
+{
+    void *block = NULL;
+    const size_t size = size_bytes ? size_bytes : 1;
+    const cudaError_t result = cudaHostAlloc(&block, size, cudaHostAllocDefault);
+    if (result == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        return NULL;
+    }
+    vt_cuda_check(result, "cudaHostAlloc");
+    memset(block, 0, size);
+    return block;
+}
+
+void vt_gpu_host_release(vt_gpu *gpu, void *block)
+{
+    CHECK(cudaStreamSynchronize(gpu->stream));
+    CHECK(cudaFreeHost(block));
+}
+
+uint64_t vt_gpu_fetch(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes)
+{
+    const uint64_t number = gpu->n_fetches++;
+    CHECK(cudaMemcpyAsync(to_host, from, size_bytes, cudaMemcpyDeviceToHost, gpu->stream));
+    CHECK(cudaEventRecord(gpu->events[number % EVENTS], gpu->stream));
+    return number;
+}
+
+void vt_gpu_wait(vt_gpu *gpu, uint64_t fetch)
+{
+    /* An event that stands for a later fetch by now comes later, too. */
+    CHECK(cudaEventSynchronize(gpu->events[fetch % EVENTS]));
 }
 
 void vt_gpu_clear(vt_gpu *gpu, void *block, size_t size_bytes)
