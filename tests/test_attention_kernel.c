@@ -58,7 +58,7 @@ static const struct shape shapes[] = {
     {"dropout", 3, 2, 16, 1, 33, 1, 0, false, false, false, 0.25f},
     {"dropout with a table and padding", 2, 3, 24, 3, 49, 3, 17, true, true, true, 0.5f},
 };
-enum { N_SHassert_ptr_equal(vt_dev_kernels(dev)S = sizeof shapes / sizeof *shapes };
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 struct problem {
     const struct shape *shape;
@@ -424,7 +424,7 @@ static void assert_near(const struct problem *p, const char *what, const float *
 static void compare_all(bool write)
 {
     vt_dev *dev = new_device(2);
-    for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
+    for (int i = 0; i < N_SHAPES; i++) {
         struct problem p;
         problem_init(&p, &shapes[i]);
         struct reference expected = refer(&p);
@@ -489,7 +489,7 @@ static void assert_slopes(const struct problem *p, float *x, struct sized gradie
 static void reference_has_the_right_slopes(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
+    for (int i = 0; i < N_SHAPES; i++) {
         struct problem p;
         if (shapes[i].places > 31 || shapes[i].batch > 5)
             continue;
@@ -522,14 +522,14 @@ static void bits_do_not_depend_on_the_machine(void **state)
     static const int threads[] = {1, 2, 3, 5};
     const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    char hex[N_SHassert_ptr_equal(vt_dev_kernels(dev)S][VT_SHA256_HEX_SIZE], what[80];
+    char hex[N_SHAPES][VT_SHA256_HEX_SIZE], what[80];
     if (!wide && !on_gpu())
         print_message("AVX-512 against AVX2 not compared: this processor has no AVX-512\n");
 
     for (int t = 0; t < 4; t++) {
         vt_dev *dev = new_device(threads[t]);
         const vt_kernels *narrow = on_gpu() ? device_kernels(dev) : &vt_avx2_table;
-        for (int i = 0; i < N_SHassert_ptr_equal(vt_dev_kernels(dev)S; i++) {
+        for (int i = 0; i < N_SHAPES; i++) {
             struct problem p;
             problem_init(&p, &shapes[i]);
             if (t == 0) {
