@@ -347,8 +347,8 @@ static void open_running(struct running *r, vt_dev *dev, const struct subject *s
     const int32_t labels[BATCH] = {1, 3};
     *r = (struct running){.built = build(subject, GUARD_BYTES)};
     const vt_plan *plan = r->built.plan;
-    if (vt_memory_init(&r->memory, dev, r->built.params, plan->arena_bytes, subject->training,
-                       &err) != VT_OK ||
+    if (vt_memory_init(&r->memory, dev, r->built.params, VT_F32, plan->arena_bytes,
+                       subject->training, &err) != VT_OK ||
         vt_program_new(&r->program, plan, &r->memory, &err) != VT_OK)
         fail_msg("%s: %s", subject->file, err.text);
     vt_params_fill(r->built.params, 11, r->memory.weights);

@@ -297,6 +297,7 @@ static const struct expectation expectations[] = {
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
     {"train.device", DEVICE, "CUDA"},
+    {"train.precision", FAILURE, "fp32"},
     {"log.every", JOURNAL, NULL},
     {"log.tensorboard", FILES, NULL},
     {"attention.images", FILES, NULL},

@@ -45,7 +45,7 @@ static void print_values(const json_t *value, const char *path, vt_text *text)
 static vt_status describe(vt_dev *dev, bool json, vt_text *text, vt_error *err)
 {
     char numerics[VT_SHA256_HEX_SIZE];
-    vt_status status = vt_fingerprint(dev, numerics, err);
+    vt_status status = vt_fingerprint(dev, VT_F32, numerics, err);
     if (status != VT_OK)
         return status;
     const vt_device_info *device = vt_dev_info(dev);

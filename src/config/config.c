@@ -169,9 +169,13 @@ vt_status vt_config_experiment_id(const vt_config *config, char hex[VT_SHA256_HE
         const vt_field *field = &vt_fields[order[i]];
         if (!field->identity || !vt_config_field_active(config, order[i]))
             continue;
-        vt_text_printf(&text, "%s=", field->path);
-        vt_value_write(field, vt_member(config, order[i]), VT_VALUE_EXACT, &text);
-        vt_text_printf(&text, "\n");
+        vt_text value = {0};
+        vt_value_write(field, vt_member(config, order[i]), VT_VALUE_EXACT, &value);
+        text.failed |= value.failed;
+        if (!value.failed &&
+            !(field->added && value.data && strcmp(value.data, field->default_text) == 0))
+            vt_text_printf(&text, "%s=%s\n", field->path, value.data ? value.data : "");
+        vt_text_release(&value);
     }
     if (!text.failed) {
         vt_sha256_of(text.data, text.size, digest);

@@ -16,8 +16,9 @@
 #define VT_WORD(constant, text, about)
 #include "config/choices.def"
 
-#define ID true
-#define NO_ID false
+#define ID .identity = true
+#define ID_UNLESS_DEFAULT .identity = true, .added = true
+#define NO_ID .identity = false
 #define NONE .words = NULL
 #define WORDS(tag) .words = &vt_words_of_##tag
 #define INT_RANGE(a, b) .int_min = (a), .int_max = (b)
@@ -32,7 +33,7 @@ const vt_field vt_fields[VT_KEY_COUNT] = {
      .offset = offsetof(vt_config, member),                                                        \
      .size_bytes = sizeof(((vt_config *)0)->member),                                               \
      .default_text = text,                                                                         \
-     .identity = in_id,                                                                            \
+     in_id,                                                                                        \
      .when = condition,                                                                            \
      .help = about,                                                                                \
      detail},

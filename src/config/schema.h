@@ -50,6 +50,7 @@ typedef struct vt_field {
     const vt_words *words;     /* CHOICE, SET */
     const char *default_text;
     bool identity;
+    bool added; /* outside the identity while it has its default */
     const char *when;
     const char *help;
 } vt_field;

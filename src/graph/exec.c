@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "graph/device_map.h"
+#include "kernels/bf16.h"
 
 #include <string.h>
 
@@ -14,6 +15,8 @@ struct vt_program {
     vt_call *calls;      /* plan->n_steps */
     vt_device_map *maps; /* of the graph's attentions */
     int n_maps;
+    float *staged; /* device: an input before it is rounded; NULL where none is */
+    size_t staged_bytes;
     struct pass {
         bool met; /* once without recording: what a kernel prepares when it is met first is there */
         void *recording;
@@ -21,7 +24,12 @@ struct vt_program {
     bool poison;
 };
 
-vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params,
+static size_t rounded_bytes(const vt_memory *memory)
+{
+    return (size_t)memory->n_floats * vt_dtype_size(VT_BF16);
+}
+
+vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params, vt_dtype type,
                          int64_t arena_bytes, bool training, vt_error *err)
 {
     size_t weights = (size_t)params->n_floats * sizeof(float);
@@ -32,11 +40,13 @@ vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params
     memory->weights = vt_dev_alloc(dev, weights);
     if (training)
         memory->grads = vt_dev_alloc(dev, (size_t)params->n_trained * sizeof(float));
+    if (type == VT_BF16)
+        memory->rounded = vt_dev_alloc(dev, rounded_bytes(memory));
     memory->arena = vt_dev_alloc(dev, (size_t)arena_bytes);
     memory->step = vt_dev_alloc(dev, sizeof *memory->step);
     memory->totals = vt_dev_alloc(dev, VT_TOTALS * sizeof *memory->totals);
-    if (memory->weights && (memory->grads || !training) && memory->arena && memory->step &&
-        memory->totals)
+    if (memory->weights && (memory->grads || !training) && (memory->rounded || type != VT_BF16) &&
+        memory->arena && memory->step && memory->totals)
         return VT_OK;
     vt_memory_release(memory);
     return vt_fail(err, VT_ERR_NOMEM,
@@ -51,6 +61,7 @@ void vt_memory_release(vt_memory *memory)
         return;
     vt_dev_release(dev, memory->weights, (size_t)memory->n_floats * sizeof(float));
     vt_dev_release(dev, memory->grads, (size_t)memory->n_trained * sizeof(float));
+    vt_dev_release(dev, memory->rounded, rounded_bytes(memory));
     vt_dev_release(dev, memory->arena, (size_t)memory->arena_bytes);
     vt_dev_release(dev, memory->step, sizeof *memory->step);
     vt_dev_release(dev, memory->totals, VT_TOTALS * sizeof *memory->totals);
@@ -60,7 +71,8 @@ void vt_memory_release(vt_memory *memory)
 int64_t vt_memory_bytes(const vt_memory *memory)
 {
     int64_t floats = memory->n_floats + (memory->grads ? memory->n_trained : 0);
-    return floats * (int64_t)sizeof(float) + memory->arena_bytes;
+    return floats * (int64_t)sizeof(float) + memory->arena_bytes +
+           (memory->rounded ? (int64_t)rounded_bytes(memory) : 0);
 }
 
 static void *at_span(const vt_program *program, int span)
@@ -98,6 +110,16 @@ static const vt_attention_map *device_map(vt_program *program, const vt_attentio
     return &copy->map;
 }
 
+/* A parameter as its reader takes it. */
+static vt_buf read_param(const vt_program *program, const vt_node *node, bool rounds)
+{
+    const vt_dtype type = program->plan->graph->type;
+    const vt_memory *memory = program->memory;
+    if (rounds && type == VT_BF16)
+        return (vt_buf){(uint16_t *)memory->rounded + node->param->offset, type};
+    return (vt_buf){memory->weights + node->param->offset, rounds ? type : node->type};
+}
+
 static vt_call bind(const vt_program *program, const vt_plan_step *step)
 {
     const vt_node *node = program->plan->graph->node[step->node];
@@ -120,7 +142,10 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
         if (!node->in[i])
             continue;
         const int remade = program->plan->node[node->in[i]->number].remade;
-        call.x[i] = (vt_buf){vt_program_value(program, node->in[i]), node->in[i]->type};
+        if (node->in[i]->op == VT_OP_PARAM)
+            call.x[i] = read_param(program, node->in[i], node->rounds >> i & 1);
+        else
+            call.x[i] = (vt_buf){vt_program_value(program, node->in[i]), node->in[i]->type};
         if (step->backward && node->reads_in[i] && remade >= 0)
             call.x[i].data = at_span(program, remade);
         call.write[i] = place->write[i];
@@ -128,6 +153,16 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
             call.dx[i] = (vt_buf){vt_program_grad(program, node->in[i]), node->in[i]->type};
     }
     return call;
+}
+
+static size_t find_staged_bytes(const vt_graph *graph)
+{
+    int64_t most = 0;
+    for (int i = 0; i < graph->n; i++)
+        if (graph->node[i]->op == VT_OP_INPUT && graph->node[i]->type == VT_BF16 &&
+            graph->node[i]->shape.size > most)
+            most = graph->node[i]->shape.size;
+    return (size_t)most * sizeof(float);
 }
 
 vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memory *memory,
@@ -146,6 +181,13 @@ vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memo
     }
     program->plan = plan;
     program->memory = memory;
+    program->staged_bytes = find_staged_bytes(plan->graph);
+    if (program->staged_bytes > 0)
+        program->staged = vt_dev_alloc(memory->dev, program->staged_bytes);
+    if (program->staged_bytes > 0 && !program->staged) {
+        vt_program_free(program);
+        return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of images");
+    }
     for (int s = 0; s < plan->n_steps; s++) {
         vt_call *call = &program->calls[s];
         *call = bind(program, &plan->steps[s]);
@@ -167,6 +209,7 @@ void vt_program_free(vt_program *program)
     if (program->memory) {
         vt_dev_forget(program->memory->dev, program->forward.recording);
         vt_dev_forget(program->memory->dev, program->backward.recording);
+        vt_dev_release(program->memory->dev, program->staged, program->staged_bytes);
     }
     for (int i = 0; i < program->n_maps; i++)
         vt_device_map_release(&program->maps[i], program->memory->dev);
@@ -178,6 +221,31 @@ void vt_program_free(vt_program *program)
 const vt_plan *vt_program_plan(const vt_program *program)
 {
     return program->plan;
+}
+
+void vt_program_write(vt_program *program, const vt_node *input, const float *from)
+{
+    vt_dev *dev = program->memory->dev;
+    const size_t bytes = (size_t)input->shape.size * sizeof *from;
+    const vt_buf staged = {program->staged, VT_F32};
+    const vt_buf to = {vt_program_value(program, input), input->type};
+    vt_dev_write(dev, to.type == VT_BF16 ? staged.data : to.data, from, bytes);
+    if (to.type == VT_BF16)
+        vt_dev_kernels(dev)->convert(dev, to, staged, input->shape.size);
+}
+
+/* The halves are read into the floats' place and unpacked from the last on. */
+void vt_program_read(vt_program *program, const vt_node *node, float *to)
+{
+    const size_t n = (size_t)node->shape.size;
+    const char *halves = (const char *)to;
+    vt_dev_read(program->memory->dev, to, vt_program_value(program, node),
+                n * vt_dtype_size(node->type));
+    for (size_t i = n; node->type == VT_BF16 && i-- > 0;) {
+        uint16_t half;
+        memcpy(&half, halves + i * sizeof half, sizeof half);
+        to[i] = vt_bf16_to_float(half);
+    }
 }
 
 /* Spans whose life begins at this step; inputs, written from outside, are spared. */
@@ -198,8 +266,17 @@ static void poison_spans(const vt_program *program, int step)
     }
 }
 
+/* All of them: one pass over memory, beside the dozens that follow. */
+static void round_weights(const vt_memory *memory)
+{
+    const vt_buf from = {memory->weights, VT_F32}, to = {memory->rounded, VT_BF16};
+    vt_dev_kernels(memory->dev)->convert(memory->dev, to, from, memory->n_floats);
+}
+
 static void run(vt_program *program, int first, int last, vt_program_hook *hook, void *arg)
 {
+    if (first == 0 && program->memory->rounded)
+        round_weights(program->memory);
     for (int s = first; s < last; s++) {
         const vt_call *call = &program->calls[s];
         if (program->poison)

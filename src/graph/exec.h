@@ -18,14 +18,15 @@ typedef struct vt_memory {
     vt_dev *dev;
     int64_t n_floats, n_trained; /* of the parameters */
     float *weights, *grads;      /* device; grads is NULL without training */
+    void *rounded;               /* the weights in VT_BF16, made in each forward pass; or NULL */
     char *arena;
     int64_t arena_bytes;
     vt_step *step;  /* device */
     double *totals; /* device, VT_TOTALS */
 } vt_memory;
 
-/* Start with {0}. Takes the blocks; `training` for gradients. */
-vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params,
+/* Start with {0}. Takes the blocks; `training` for gradients; `type` is the graphs'. */
+vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params, vt_dtype type,
                          int64_t arena_bytes, bool training, vt_error *err);
 void vt_memory_release(vt_memory *memory);
 /* Bytes of weights, gradients and arena. */
@@ -42,9 +43,14 @@ vt_status vt_program_new(vt_program **program, const vt_plan *plan, const vt_mem
 void vt_program_free(vt_program *program);
 const vt_plan *vt_program_plan(const vt_program *program);
 
-/* Device pointer of a node's value; inputs are written through it before a pass. */
+/* Device pointers of a node's value and of its gradient. */
 void *vt_program_value(const vt_program *program, const vt_node *node);
 void *vt_program_grad(const vt_program *program, const vt_node *node);
+
+/* A real value from and to the host's floats, whatever its type is on the device: for inputs before
+ * a pass, and for results. */
+void vt_program_write(vt_program *program, const vt_node *input, const float *from);
+void vt_program_read(vt_program *program, const vt_node *node, float *to);
 
 /* The two halves of a pass. Parameter gradients and totals are added to. hook may be NULL. */
 void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg);

@@ -108,6 +108,7 @@ vt_node *vt_node_new(vt_graph *graph, vt_op op, const char *name, int n_in, vt_n
     VT_ASSERT(n_in <= VT_MAX_IN && strlen(name) < VT_NODE_NAME);
     node->op = op;
     node->k = graph->k;
+    node->type = graph->type;
     snprintf(node->name, sizeof node->name, "%s", name);
     node->n_in = n_in;
     for (int i = 0; i < n_in; i++) {
@@ -179,6 +180,7 @@ vt_node *vt_graph_param(vt_graph *graph, const char *name, vt_shape shape, vt_ro
     VT_ASSERT(vt_shape_equal(param->shape, shape));
     node->param = param;
     node->shape = shape;
+    node->type = VT_F32;
     node->needs_grad = param->trained;
     return vt_graph_add(graph, node);
 }

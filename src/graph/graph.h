@@ -126,11 +126,12 @@ struct vt_node {
     int n_in;
     vt_node *in[VT_MAX_IN]; /* an optional input that is not given is NULL */
     vt_shape shape;
-    vt_dtype type;
+    vt_dtype type;   /* the graph's, but for inputs, parameters and losses */
     bool needs_grad; /* a trained parameter lies at or before it */
 
     /* Said by the op's infer function: */
     bool reads_in[VT_MAX_IN]; /* the backward pass reads this input's value */
+    uint32_t rounds;          /* parameters (1 << i) that are taken in the graph's type */
     bool remakes;             /* the backward pass can make the value again, at little cost */
     /* Inputs (1 << i) whose gradients the backward pass computes in a call of their own if asked,
      * the only one to read in[0]'s value; 0: it has one call. */
@@ -184,6 +185,7 @@ typedef struct vt_graph {
     int n, capacity;
     vt_params *params;   /* not owned */
     const vt_kernels *k; /* those that will compute it */
+    vt_dtype type;       /* of activations: VT_F32 unless set before the first node */
     int64_t batch;
     bool training;  /* dropout and drop path are active, a backward pass will follow */
     int drop_sites; /* numbers the generator streams of dropout */

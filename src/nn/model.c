@@ -18,6 +18,13 @@ static void mark_head(const vt_node *logits)
             logits->in[i]->param->head = true;
 }
 
+vt_dtype vt_model_type(const vt_config *config)
+{
+    return config->train_precision == VT_PRECISION_BF16   ? VT_BF16
+           : config->train_precision == VT_PRECISION_TF32 ? VT_TF32
+                                                          : VT_F32;
+}
+
 vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *params,
                         const vt_kernels *k, int64_t batch, bool training, vt_error *err)
 {
@@ -27,7 +34,8 @@ vt_status vt_model_init(vt_model *model, const vt_config *config, vt_params *par
     *model = (vt_model){.graph = graph};
     if (!graph)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the graph");
-    model->images = vt_graph_input(graph, "images", VT_F32, image);
+    graph->type = vt_model_type(config);
+    model->images = vt_graph_input(graph, "images", graph->type, image);
     model->labels = vt_graph_input(graph, "labels", VT_I32, vt_shape_of(1, &batch));
     if (model->images)
         model->logits = families[config->model_family](graph, config, model->images);

@@ -17,11 +17,14 @@ vt_model_builder vt_vit_build, vt_swin_build, vt_mobilevit_build, vt_cct_build, 
 /* A model's graph for one batch: images and labels in, logits and loss out. */
 typedef struct vt_model {
     vt_graph *graph;
-    vt_node *images; /* (B, H, W, C) fp32 */
+    vt_node *images; /* (B, H, W, C) in the model's type */
     vt_node *labels; /* (B) int32 */
     vt_node *logits; /* (B, classes) */
     vt_node *loss;   /* (B) */
 } vt_model;
+
+/* The type of activations that train.precision asks for. */
+vt_dtype vt_model_type(const vt_config *config);
 
 /* Start with {0}. `params` is shared by the graphs of one model. Training graphs have dropout, drop
  * path and label smoothing; evaluation is plain cross entropy. VT_ERR_CONFIG for sizes that do

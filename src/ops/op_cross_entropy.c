@@ -18,6 +18,7 @@ vt_status vt_op_cross_entropy_infer(vt_node *n, vt_error *err)
     if (x.rank != 2 || n->in[LABELS]->shape.size != x.dim[0] || n->in[LABELS]->type != VT_I32)
         return vt_fail_shape(err, n, "the loss needs one label a row of logits");
     n->shape = vt_shape_of(1, x.dim);
+    n->type = VT_F32;
     n->reads_in[LOGITS] = n->reads_in[LABELS] = true;
     vt_node_keep(n, LSE, VT_F32, x.dim[0]);
     vt_node_keep(n, RANK, VT_I32, x.dim[0]);

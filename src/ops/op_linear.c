@@ -24,6 +24,7 @@ vt_status vt_op_linear_infer(vt_node *n, vt_error *err)
     n->reads_in[X] = n->in[W]->needs_grad;
     if (n->reads_in[X])
         n->late = 1u << W | 1u << B;
+    n->rounds = 1u << W | 1u << B;
     n->macs = (double)rows * (double)in * (double)out;
     n->forward_scratch_bytes = n->k->linear_scratch(rows, out, in, false);
     n->scratch_bytes = n->k->linear_scratch(rows, out, in, true);

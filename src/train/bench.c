@@ -76,7 +76,8 @@ static void copy_chunk(void *arg, int64_t first, int64_t last, int worker)
 static void measure_machine(struct timer *t)
 {
     const vt_kernels *k = vt_dev_kernels(t->dev);
-    const vt_buf y = {t->matrix[0], VT_F32}, x = {t->matrix[1], VT_F32}, w = {t->matrix[2], VT_F32};
+    const vt_dtype type = vt_model_type(t->engine.config);
+    const vt_buf y = {t->matrix[0], type}, x = {t->matrix[1], type}, w = {t->matrix[2], type};
     if (t->n_rates == RATES_MAX)
         return;
     double start = vt_clock_s();
@@ -370,6 +371,8 @@ static vt_status prepare(struct timer *t, const vt_config *config, vt_error *err
     vt_bench *b = t->bench;
     vt_engine *engine = &t->engine;
     vt_status status = vt_engine_device(&t->dev, config, err);
+    if (status == VT_OK)
+        status = vt_engine_precision(t->dev, config, err);
     if (status != VT_OK)
         return status;
     vt_engine_add_slot(engine, b->batch, true);

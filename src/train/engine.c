@@ -15,6 +15,18 @@ vt_status vt_engine_device(vt_dev **dev, const vt_config *config, vt_error *err)
                       (int)config->train_threads, err);
 }
 
+vt_status vt_engine_precision(const vt_dev *dev, const vt_config *config, vt_error *err)
+{
+    if (config->train_precision == VT_PRECISION_FP32 ||
+        strcmp(vt_dev_info(dev)->backend, "cpu") != 0)
+        return VT_OK;
+    return vt_fail(
+        err, VT_ERR_CONFIG,
+        "train.precision is %s, and the processor computes in fp32 alone: train.device=cuda "
+        "or train.precision=fp32",
+        vt_config_word("train.precision", config->train_precision));
+}
+
 void vt_engine_add_slot(vt_engine *engine, int64_t batch, bool training)
 {
     for (int i = 0; i < engine->n_slots; i++)
@@ -100,8 +112,9 @@ static bool trains(const vt_engine *engine)
 static vt_status take_memory(vt_engine *engine, vt_error *err)
 {
     size_t n = (size_t)engine->params->n_trained, chunks = (n + NORM_CHUNK - 1) / NORM_CHUNK;
-    vt_status status = vt_memory_init(&engine->memory, engine->dev, engine->params,
-                                      arena_bytes(engine), trains(engine), err);
+    vt_status status =
+        vt_memory_init(&engine->memory, engine->dev, engine->params, vt_model_type(engine->config),
+                       arena_bytes(engine), trains(engine), err);
     if (status != VT_OK || !trains(engine))
         return status;
     int moments = n_moments(engine->config);
@@ -166,6 +179,8 @@ int64_t vt_engine_bytes(const vt_engine *engine, int threads)
     for (int i = 0; i < engine->n_slots; i++)
         if (engine->slot[i].plan->worker_bytes > worker)
             worker = engine->slot[i].plan->worker_bytes;
+    if (vt_model_type(engine->config) == VT_BF16)
+        floats += floats / 2; /* the rounded copy */
     if (trains(engine))
         floats += (1 + n_moments(engine->config)) * engine->params->n_trained;
     return floats * (int64_t)sizeof(float) + arena_bytes(engine) + worker * threads;
@@ -282,18 +297,15 @@ vt_totals vt_engine_eval_batch(vt_engine *engine, vt_slot *slot, vt_program_hook
 void vt_engine_write_batch(vt_engine *engine, vt_slot *slot, const float *images,
                            const int32_t *labels)
 {
-    const vt_node *to = slot->model.images;
-    vt_dev_write(engine->dev, vt_program_value(slot->program, to), images,
-                 (size_t)to->shape.size * sizeof *images);
+    vt_program_write(slot->program, slot->model.images, images);
     vt_dev_write(engine->dev, vt_program_value(slot->program, slot->model.labels), labels,
                  (size_t)slot->batch * sizeof *labels);
 }
 
 void vt_engine_read_logits(vt_engine *engine, vt_slot *slot, float *logits)
 {
-    const vt_node *from = slot->model.logits;
-    vt_dev_read(engine->dev, logits, vt_program_value(slot->program, from),
-                (size_t)from->shape.size * sizeof *logits);
+    (void)engine;
+    vt_program_read(slot->program, slot->model.logits, logits);
 }
 
 const vt_param *vt_engine_bad_param(vt_engine *engine)

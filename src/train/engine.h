@@ -38,6 +38,9 @@ typedef struct vt_engine {
 /* The device that the experiment asks for: train.device, train.threads. */
 vt_status vt_engine_device(vt_dev **dev, const vt_config *config, vt_error *err);
 
+/* VT_ERR_CONFIG unless the device computes in train.precision. */
+vt_status vt_engine_precision(const vt_dev *dev, const vt_config *config, vt_error *err);
+
 /* Start with {0}; add slots (repeated ones are ignored), then init. vt_engine_plan stops before
  * memory is taken: for summaries. */
 void vt_engine_add_slot(vt_engine *engine, int64_t batch, bool training);

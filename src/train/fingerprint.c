@@ -91,14 +91,15 @@ struct net {
     double *sum, *scratch;
 };
 
-static vt_status init(struct net *n, vt_dev *dev, vt_error *err)
+static vt_status init(struct net *n, vt_dev *dev, vt_dtype type, vt_error *err)
 {
     n->params = vt_params_new();
     n->graph = n->params ? vt_graph_new(n->params, vt_dev_kernels(dev), BATCH, true) : NULL;
     if (!n->graph)
         return vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
-    n->images = vt_graph_input(n->graph, "images", VT_F32,
-                               vt_shape_of(4, (int64_t[]){BATCH, SIDE, SIDE, 3}));
+    n->graph->type = type;
+    n->images =
+        vt_graph_input(n->graph, "images", type, vt_shape_of(4, (int64_t[]){BATCH, SIDE, SIDE, 3}));
     n->labels = vt_graph_input(n->graph, "labels", VT_I32, vt_shape_of(1, (int64_t[]){BATCH}));
     vt_node *logits = n->images ? build(n->graph, n->images) : NULL;
     n->loss = logits ? vt_cross_entropy(n->graph, "loss", logits, n->labels, 0.1) : NULL;
@@ -108,7 +109,7 @@ static vt_status init(struct net *n, vt_dev *dev, vt_error *err)
     vt_params_layout(n->params, 0, NULL, 0);
     status = vt_plan_new(&n->plan, n->graph, n->loss, NULL, 0, err);
     if (status == VT_OK)
-        status = vt_memory_init(&n->memory, dev, n->params, n->plan->arena_bytes, true, err);
+        status = vt_memory_init(&n->memory, dev, n->params, type, n->plan->arena_bytes, true, err);
     if (status == VT_OK)
         status = vt_program_new(&n->program, n->plan, &n->memory, err);
     if (status != VT_OK)
@@ -158,7 +159,7 @@ static vt_status run(struct net *n, vt_dev *dev, vt_sha256 *hash, vt_error *err)
                         .clip = 1};
         for (size_t i = 0; i < pixels; i++)
             host[i] = (float)vt_rng_normal(&rng, i);
-        vt_dev_write(dev, vt_program_value(n->program, n->images), host, pixels * sizeof *host);
+        vt_program_write(n->program, n->images, host);
         vt_dev_write(dev, vt_program_value(n->program, n->labels), labels, sizeof labels);
         vt_dev_write(dev, n->memory.step, &step, sizeof step);
         k->fill_zero(dev, n->memory.grads, (size_t)n->params->n_trained * sizeof(float));
@@ -225,14 +226,14 @@ static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
     return status;
 }
 
-vt_status vt_fingerprint(vt_dev *dev, char hex[VT_SHA256_HEX_SIZE], vt_error *err)
+vt_status vt_fingerprint(vt_dev *dev, vt_dtype type, char hex[VT_SHA256_HEX_SIZE], vt_error *err)
 {
     struct net net = {0};
     vt_sha256 hash;
     uint8_t digest[VT_SHA256_SIZE];
     vt_sha256_init(&hash);
     add_functions(&hash);
-    vt_status status = init(&net, dev, err);
+    vt_status status = init(&net, dev, type, err);
     if (status == VT_OK)
         status = run(&net, dev, &hash, err);
     if (status == VT_OK)

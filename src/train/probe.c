@@ -261,6 +261,8 @@ vt_status vt_probe(vt_config *config, const vt_probe_options *options, vt_error 
     struct probe p = {.options = options};
     vt_status status = vt_engine_device(&p.dev, config, err);
     if (status == VT_OK)
+        status = vt_engine_precision(p.dev, config, err);
+    if (status == VT_OK)
         status = read_batch(&p, config, err);
     if (status == VT_OK) {
         vt_engine_add_slot(&p.engine, p.batch, false);

@@ -119,6 +119,8 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
     run->state.best_epoch = -1;
     vt_status status = vt_engine_device(&run->dev, config, err);
     if (status == VT_OK)
+        status = vt_engine_precision(run->dev, config, err);
+    if (status == VT_OK)
         status = open_data(run, err);
     if (status == VT_OK)
         status = count_steps(run, err);
@@ -137,7 +139,7 @@ vt_status vt_run_prepare(vt_run *run, const vt_config *config, const vt_train_op
     if (status == VT_OK)
         status = vt_capturer_new(&run->capturer, &run->engine, run->data, err);
     if (status == VT_OK)
-        status = vt_fingerprint(run->dev, run->numerics, err);
+        status = vt_fingerprint(run->dev, vt_model_type(config), run->numerics, err);
     if (status == VT_OK && vt_config_experiment_id(config, run->exp_id) != VT_OK)
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the experiment's id");
     if (status == VT_OK && vt_config_run_id(config, run->data_digest, run->run_id) != VT_OK)

@@ -64,7 +64,7 @@ static vt_status check_steps(struct selftest *t, const char *width, int threads,
         return VT_OK;
     }
     if (status == VT_OK)
-        status = vt_fingerprint(dev, hex, &reason);
+        status = vt_fingerprint(dev, VT_F32, hex, &reason);
     if (status == VT_OK && threads == 1 && strcmp(width, "avx2") == 0)
         say(t, "OpenBLAS", strstr(vt_dev_info(dev)->blas, "Haswell") != NULL,
             vt_dev_info(dev)->blas);

@@ -1,5 +1,6 @@
 #include "train/trained.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "train/weights.h"
 
@@ -100,7 +101,14 @@ vt_status vt_trained_read(vt_trained *t, float *floats, vt_error *err)
 
 vt_status vt_trained_device(vt_trained *t, vt_error *err)
 {
-    return vt_engine_device(&t->dev, t->config, err);
+    vt_error refused = {0};
+    vt_status status = vt_engine_device(&t->dev, t->config, err);
+    if (status == VT_OK && vt_engine_precision(t->dev, t->config, &refused) != VT_OK) {
+        vt_log_write(VT_LOG_INFO, "trained in %s; computed in fp32 here",
+                     vt_config_word("train.precision", t->config->train_precision));
+        t->config->train_precision = VT_PRECISION_FP32;
+    }
+    return status;
 }
 
 vt_status vt_trained_load(vt_trained *t, vt_error *err)
