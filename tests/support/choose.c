@@ -1,4 +1,5 @@
-/* VITRINE_TEST_CASE names one case of a test program, with * for any text: the others are left out. */
+/* VITRINE_TEST_CASE names one case of a test program, with * for any text: the others are left out.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
