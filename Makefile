@@ -74,6 +74,7 @@ lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) \
 h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
 support_objects := $(support_sources:%.c=$(BUILD)/%.o)
 test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
+tool_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/device_rates.c))
 h5_test_programs := $(filter $(BUILD)/tests/test_h5%,$(test_programs))
 programs := $(BUILD)/vitrine $(BUILD)/vitrine-h5
 
@@ -102,7 +103,7 @@ vitrine vitrine-h5: %: $(BUILD)/%
 endif
 
 .PHONY: tests
-tests: $(test_programs) $(BUILD)/tests/device_rates ## build the test programs without running them
+tests: $(test_programs) $(tool_programs) ## build the test programs without running them
 
 # Objects, not the library: a name that is defined twice must not link.
 $(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
