@@ -86,6 +86,8 @@ VT_DEVICE void vt_mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
 /* Ends the program with the call's name unless it went well. */
 void vt_cuda_check(cudaError_t result, const char *call);
 cudaStream_t vt_cuda_stream(vt_gpu *gpu);
+/* Lets kernels into the host's memory: for tests, before they take any of it. */
+void vt_gpu_reach_host(void);
 
 /* Grid of blocks of `threads` threads each, with `shared` bytes of memory a block. */
 template <typename... P, typename... A>
