@@ -4,6 +4,7 @@
 #include "kernels/bf16.h"
 
 #include <math.h>
+#include <sanitizer/asan_interface.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -78,6 +79,7 @@ static vt_buf shadow(vt_buf of, int64_t n, bool output)
                      (long long)n);
         }
     }
+    ASAN_POISON_MEMORY_REGION(s->halves + n, GUARD * sizeof *s->halves);
     return (vt_buf){s->halves, VT_BF16};
 }
 
@@ -95,6 +97,7 @@ static void finish(void)
 {
     for (int i = 0; i < n_shadows; i++) {
         const struct shadow *s = &shadows[i];
+        ASAN_UNPOISON_MEMORY_REGION(s->halves + s->n, GUARD * sizeof *s->halves);
         for (int64_t e = 0; e < GUARD; e++)
             if (s->halves[s->n + e] != 0x7fc1) {
                 n_shadows = 0;

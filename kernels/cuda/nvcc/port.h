@@ -106,6 +106,8 @@ VT_DEVICE void vt_load_matrices_turned(uint32_t to[4], const void *row)
 /* Ends the program with the call's name unless it went well. */
 void vt_cuda_check(cudaError_t result, const char *call);
 cudaStream_t vt_cuda_stream(vt_gpu *gpu);
+/* Lets kernels into the host's memory: for tests, before they take any of it. */
+void vt_gpu_reach_host(void);
 
 /* Grid of blocks of `threads` threads each, with `shared` bytes of memory a block. */
 template <typename... P, typename... A>
