@@ -33,7 +33,7 @@ static const double U = 0x1p-24;
  * products, what is below 2 U of the sum so far; the widest head that it takes has 8 such steps. */
 static double bound(void)
 {
-    return rounded_wanted() ? 4.0 + 8 * 2 : 4.0;
+    return rounded_type() == VT_BF16 ? 4.0 + 8 * 2 : 4.0;
 }
 
 enum { GUARD = 16 };
@@ -242,7 +242,7 @@ static void add_term(struct sized a, int64_t i, double term)
 static double operand_slack(struct sized a, int64_t i)
 {
     const double likely = 3.5 * sqrt(a.squares[i]);
-    return rounded_wanted() ? 0x1.01p-8 * (likely < a.terms[i] ? likely : a.terms[i]) : 0;
+    return rounded_type() == VT_BF16 ? 0x1.01p-8 * (likely < a.terms[i] ? likely : a.terms[i]) : 0;
 }
 
 struct reference {
@@ -418,7 +418,7 @@ static void refer_query(const struct problem *p, struct reference *r, int64_t im
         }
         dweight[j] = scale * dscore;
     }
-    if (rounded_wanted()) {
+    if (rounded_type() == VT_BF16) {
         const struct operands o = {g->n_tokens, keys, width, weighted, dweight};
         add_operands(p, r, image, head, g, q, y_at, &o);
     }
@@ -676,7 +676,7 @@ static void captured_weights_are_those_used(void **state)
                 const double weight =
                     (double)r.probs[(image * s.places + p.place[i]) * s.places + j];
                 /* rounded as an operand and as a result */
-                if (rounded_wanted())
+                if (rounded_type() == VT_BF16)
                     assert_true(fabs(y - weight) <= 0x1.01p-8 * weight + rounded_slack(weight));
                 else
                     assert_true(y == weight);

@@ -223,8 +223,8 @@ static void the_first_value_that_is_not_finite_is_found(void **state)
     double d[] = {1, 2, 3e300, -INFINITY, NAN};
     int32_t i32[] = {-1, INT32_MIN};
     (void)state;
-    x[5] = rounded_wanted() ? 0x1.fep127f : FLT_MAX; /* the largest and the smallest */
-    x[6] = rounded_wanted() ? 0x1p-133f : 0x1p-149f;
+    x[5] = rounded_type() == VT_BF16 ? 0x1.fep127f : FLT_MAX; /* the largest and the smallest */
+    x[6] = rounded_type() == VT_BF16 ? 0x1p-133f : 0x1p-149f;
     assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), -1);
     assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), 0), -1);
     for (int i = 0; i < 6; i++) { /* each stands before those already there */
@@ -261,14 +261,14 @@ static void fill_zero_clears_exactly_its_bytes(void **state)
  * allocate: its numbers mean nothing in bfloat16. */
 static vt_buf typed(float *data)
 {
-    return (vt_buf){data, rounded_wanted() ? VT_BF16 : VT_F32};
+    return (vt_buf){data, rounded_type() == VT_BF16 ? VT_BF16 : VT_F32};
 }
 
 static void kernels_allocate_nothing(void **state)
 {
     enum { ROWS = 40, N = ROWS * 48 };
     struct run r = {.dev = new_device(2)};
-    r.k = rounded_wanted() ? vt_dev_kernels(r.dev) : narrow(r.dev);
+    r.k = rounded_type() == VT_BF16 ? vt_dev_kernels(r.dev) : narrow(r.dev);
     float *x = input(&r, N), *y = output(&r, N), *m = output(&r, N), *small = input(&r, 4 * N);
     double sum, partial[4], totals[4] = {0};
     int32_t *labels = labels_below(&r, ROWS, 48), rank[ROWS];

@@ -150,7 +150,7 @@ static inline void release_arrays(struct run *r)
  * of another type must give. */
 static inline const vt_kernels *unrounded(const struct run *r)
 {
-    return rounded_wanted() ? vt_dev_kernels(r->dev) : r->k;
+    return rounded_type() == VT_BF16 ? vt_dev_kernels(r->dev) : r->k;
 }
 
 /* The kernels in the narrowest form there is. */
