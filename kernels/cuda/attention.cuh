@@ -36,7 +36,8 @@ struct plan {
     int column_rows;   /* rows of the columns' side in shared memory */
     int tiles;         /* of columns */
     int warps, passes; /* a block's rows: warps * R at a time */
-    bool keeps_bias;   /* the bias of every pair of places, and its gradient, in shared memory */
+    bool keeps_bias;   /* the bias of every pair of places, and its gradient, in shared memory, */
+    int kept_rows;     /* so many rows of them */
     int64_t row_tiles;
     int64_t ranges, range_images;
     size_t shared;

@@ -41,7 +41,7 @@ static inline bool on_tensor_cores(vt_buf qkv, const vt_attention_sizes *sizes)
 }
 
 /* What find_room hands out. */
-static inline size_t mma_shared_bytes(const plan *p, const vt_attention_map *map, int what)
+static inline size_t mma_shared_bytes(const plan *p, int what)
 {
     const int warp_rows = p->warps * MMA_ROWS;
     const int matrix_rows = what == FORWARD     ? 2 * p->column_rows + warp_rows
@@ -51,7 +51,7 @@ static inline size_t mma_shared_bytes(const plan *p, const vt_attention_map *map
     if (what != FORWARD)
         floats += 2 * (size_t)p->column_rows + 2 * (size_t)p->warps * (size_t)p->width;
     if (p->keeps_bias)
-        floats += (size_t)(what == FORWARD ? 1 : 2) * (size_t)map->max_tokens * MMA_BIAS_STRIDE;
+        floats += (size_t)(what == FORWARD ? 1 : 2) * (size_t)p->kept_rows * MMA_BIAS_STRIDE;
     return (size_t)matrix_rows * (size_t)p->stride * sizeof(vt_bf16) + floats * sizeof(float);
 }
 
@@ -99,12 +99,13 @@ static inline plan cut_for_tensor_cores(const vt_attention_map *map,
         p.row_tiles = p.passes;
         p.passes = 1;
     }
+    p.kept_rows = (int)vt_ceil_div(map->max_tokens, 32) * 32; /* whole blocks of queries */
     p.keeps_bias =
         (what == FORWARD || what == BOTH_WAYS) && map->table_rows > 0 && keys <= MMA_SCORES;
     cut_images(&p, map, sizes,
                what == FORWARD ? p.keeps_bias : map->table_rows > 0 || map->max_pads > 0,
                MMA_FEW_BLOCKS);
-    p.shared = mma_shared_bytes(&p, map, what);
+    p.shared = mma_shared_bytes(&p, what);
     p.blocks = p.ranges * map->n_groups * sizes->heads * p.row_tiles;
     return p;
 }
@@ -141,7 +142,7 @@ struct room {
     matrices queries, keys; /* q and dy; k and v */
     float *lse, *mean;      /* of the queries */
     float *pads;            /* (2, width), this warp's sums of the padded places' gradients */
-    float *bias, *sums;     /* (queries, MMA_BIAS_STRIDE) or NULL: the bias, its gradient */
+    float *bias, *sums;     /* (kept_rows, MMA_BIAS_STRIDE), if kept: bias, its gradient */
 };
 
 VT_DEVICE room find_room(const attention &a, int what)
@@ -170,10 +171,8 @@ VT_DEVICE room find_room(const attention &a, int what)
         r.pads = r.mean + a.cut.column_rows + 2 * warp * a.cut.width;
         floats += 2 * a.cut.column_rows + 2 * a.cut.warps * a.cut.width;
     }
-    if (a.cut.keeps_bias) {
-        r.bias = floats;
-        r.sums = r.bias + a.map.max_tokens * MMA_BIAS_STRIDE;
-    }
+    r.bias = floats;
+    r.sums = r.bias + a.cut.kept_rows * MMA_BIAS_STRIDE;
     return r;
 }
 
@@ -373,23 +372,40 @@ template <bool TURNED> VT_DEVICE pair find_pair(const unit &u, int row, int colu
     return {query < queries ? query : queries - 1, key < keys ? key : keys - 1};
 }
 
+/* Where in room's bias and sums a thread's first element lies, and the others beside it. They have
+ * room for queries and keys that a group lacks. */
+template <bool TURNED> VT_DEVICE int kept_at(int row, int column)
+{
+    row += own_row();
+    column += own_column();
+    return TURNED ? column * MMA_BIAS_STRIDE + row : row * MMA_BIAS_STRIDE + column;
+}
+template <bool TURNED> VT_DEVICE int kept_beside(int j, int e)
+{
+    const int down = e / 2 * 8, right = 8 * j + e % 2;
+    return TURNED ? right * MMA_BIAS_STRIDE + down : down * MMA_BIAS_STRIDE + right;
+}
+
 /* Products become scores, -infinity in columns that do not exist. */
 template <int N, bool TURNED>
 VT_DEVICE void finish_products(float x[N][4], const attention &a, const unit &u, const room &r,
                                int row, int column, int last)
 {
+    const float *kept = r.bias + kept_at<TURNED>(row, column);
     for (int j = 0; j < N; j++)
         for (int e = 0; e < 4; e++) {
             if (column + 8 * j >= last) { /* for the whole warp */
                 x[j][e] = -INFINITY;
                 continue;
             }
-            const pair at = find_pair<TURNED>(u, row_number(row, e), column_number(column, j, e));
             float bias = 0;
-            if (a.cut.keeps_bias)
-                bias = r.bias[at.query * MMA_BIAS_STRIDE + at.key];
-            else if (a.table)
+            if (a.cut.keeps_bias) {
+                bias = kept[kept_beside<TURNED>(j, e)];
+            } else if (a.table) {
+                const pair at =
+                    find_pair<TURNED>(u, row_number(row, e), column_number(column, j, e));
                 bias = bias_of(a, u, u.place[at.query], place_of(u, at.key));
+            }
             x[j][e] =
                 column_number(column, j, e) < last ? fmaf(x[j][e], a.sizes.scale, bias) : -INFINITY;
         }

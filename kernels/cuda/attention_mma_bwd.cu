@@ -17,17 +17,17 @@ VT_DEVICE void add_to_bias(const float x[N][4], const attention &a, const unit &
                            bool first_image, int row, int column)
 {
     const int n = u.group.n_tokens, keys = n + u.group.n_pads;
-    float *dbias = dbias_of(a, u);
+    float *dbias = dbias_of(a, u), *kept = r.sums + kept_at<false>(row, column);
     if (!dbias)
         return;
     for (int j = 0; j < N; j++)
         for (int e = 0; e < 4; e++) {
             const int query = row_number(row, e), key = column_number(column, j, e);
-            if (query >= n || key >= keys)
-                continue;
-            float *to = a.cut.keeps_bias ? r.sums + query * MMA_BIAS_STRIDE + key
-                                         : dbias + u.place[query] * a.map.places + place_of(u, key);
-            vt_give(to, first_image, x[j][e]);
+            if (a.cut.keeps_bias)
+                vt_give(kept + kept_beside<false>(j, e), first_image, x[j][e]);
+            else if (query < n && key < keys)
+                vt_give(dbias + u.place[query] * a.map.places + place_of(u, key), first_image,
+                        x[j][e]);
         }
 }
 
