@@ -152,27 +152,26 @@ template <int COUNT> VT_DEVICE void vt_put(float *to, const float *from)
 
 template <int COUNT> VT_DEVICE void vt_take(float *to, const vt_bf16 *from)
 {
-    if (COUNT == 1) {
+    if constexpr (COUNT == 1) {
         to[0] = vt_get(from);
-        return;
-    }
-    const vt_pack<uint32_t, (COUNT + 1) / 2> pairs =
-        *reinterpret_cast<const vt_pack<uint32_t, (COUNT + 1) / 2> *>(from);
-    for (int i = 0; i < COUNT / 2; i++) {
-        const uint32_t two[] = {pairs.at[i] << 16, pairs.at[i] & 0xffff0000u};
-        memcpy(to + 2 * i, two, sizeof two);
+    } else {
+        const auto pairs = *reinterpret_cast<const vt_pack<uint32_t, COUNT / 2> *>(from);
+        for (int i = 0; i < COUNT / 2; i++) {
+            const uint32_t two[] = {pairs.at[i] << 16, pairs.at[i] & 0xffff0000u};
+            memcpy(to + 2 * i, two, sizeof two);
+        }
     }
 }
 template <int COUNT> VT_DEVICE void vt_put(vt_bf16 *to, const float *from)
 {
-    if (COUNT == 1) {
+    if constexpr (COUNT == 1) {
         vt_put(to, from[0]);
-        return;
+    } else {
+        vt_pack<uint32_t, COUNT / 2> pairs;
+        for (int i = 0; i < COUNT / 2; i++)
+            pairs.at[i] = vt_bf16_pair(from[2 * i], from[2 * i + 1]);
+        *reinterpret_cast<vt_pack<uint32_t, COUNT / 2> *>(to) = pairs;
     }
-    vt_pack<uint32_t, (COUNT + 1) / 2> pairs;
-    for (int i = 0; i < COUNT / 2; i++)
-        pairs.at[i] = vt_bf16_pair(from[2 * i], from[2 * i + 1]);
-    *reinterpret_cast<vt_pack<uint32_t, (COUNT + 1) / 2> *>(to) = pairs;
 }
 
 /* dw (outputs, C, taps) += the parts of partial (parts, outputs, taps, C), in order. */

@@ -17,6 +17,16 @@ enum {
     COLUMN_ROOM = 8,      /* ... and of columns, so that a warp meets no bank twice */
 };
 
+/* Blocks that the registers of their sums leave room for, by the sums of a warp. */
+static constexpr int resident_blocks(int sums, int most)
+{
+    return sums > 3072 ? 2 : sums > 2048 ? 3 : sums > 1024 ? 4 : most;
+}
+static constexpr int gradient_blocks(int sums)
+{
+    return sums > 2048 ? 2 : sums > 1024 ? 3 : 4;
+}
+
 /* ---- places and terms */
 
 /* A pass, and what finds a place from its number. */
@@ -251,10 +261,7 @@ VT_DEVICE void give_outputs(T *to, bool write, const T *bias, const float (&sum)
 }
 
 template <typename T, int BM, int BN, int WM, int WN, bool WIDE>
-VT_KERNEL VT_RESIDENT(THREADS, WM *WN > 3072    ? 2
-                               : WM * WN > 2048 ? 3
-                               : WM * WN > 1024 || !WIDE ? 4
-                                                : 5)
+VT_KERNEL VT_RESIDENT(THREADS, resident_blocks(WM *WN, WIDE ? 5 : 4))
     multiply_places(T *to, bool write, const T *from, const uint32_t *packed, const T *bias,
                     numbered_pass m, int line, int across)
 {
@@ -491,9 +498,7 @@ VT_DEVICE void put_tile(typename weight_tiles<T, BM, BN, WIDE>::shared *room, in
 }
 
 template <typename T, int BM, int BN, int WM, int WN, bool WIDE>
-VT_KERNEL VT_RESIDENT(THREADS, WM *WN > 2048    ? 2
-                               : WM * WN > 1024 ? 3
-                                                : 4)
+VT_KERNEL VT_RESIDENT(THREADS, gradient_blocks(WM *WN))
     multiply_gradients(float *partial, const T *dy, const T *x, numbered_pass m, int64_t down,
                        int64_t across, int64_t height)
 {
