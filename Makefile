@@ -24,8 +24,10 @@ CFLAGS = $(OPTIMISE_$(MODE)) -std=c11 -D_GNU_SOURCE -march=x86-64-v3 -ffp-contra
          -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
          -Wmissing-prototypes -Werror $(EXTRA_CFLAGS)
 CPPFLAGS = -I. -Isrc -MMD -MP
-# A bundle (scripts/dist) has the libraries beside the program.
-LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed -Wl,-rpath,'$$ORIGIN/../lib' $(EXTRA_LDFLAGS)
+# A bundle (scripts/dist) has the libraries beside the program. The old kind of tag holds for what
+# those libraries need too.
+LDFLAGS = $(OPTIMISE_$(MODE)) -Wl,--as-needed -Wl,--disable-new-dtags \
+          -Wl,-rpath,'$$ORIGIN/../lib' $(EXTRA_LDFLAGS)
 
 PACKAGES := yaml-0.1 jansson libcrypto zlib libpng libjpeg
 H5_PACKAGES := hdf5-serial
@@ -46,6 +48,7 @@ support_sources := $(wildcard tests/support*.c tests/support/*.c)
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 CUDA ?= $(if $(NVCC),yes,no)
+PYTHON ?= python3
 cuda_sources := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
 cuda_objects :=
 ifeq ($(MODE),emulated)
@@ -71,6 +74,7 @@ lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) \
 h5_objects := $(h5_sources:%.c=$(BUILD)/%.o)
 support_objects := $(support_sources:%.c=$(BUILD)/%.o)
 test_programs := $(test_sources:tests/%.c=$(BUILD)/tests/%)
+tool_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/device_rates.c))
 h5_test_programs := $(filter $(BUILD)/tests/test_h5%,$(test_programs))
 programs := $(BUILD)/vitrine $(BUILD)/vitrine-h5
 
@@ -99,7 +103,7 @@ vitrine vitrine-h5: %: $(BUILD)/%
 endif
 
 .PHONY: tests
-tests: $(test_programs) ## build the test programs without running them
+tests: $(test_programs) $(tool_programs) ## build the test programs without running them
 
 # Objects, not the library: a name that is defined twice must not link.
 $(BUILD)/vitrine: $(BUILD)/src/cli/main.o $(lib_objects) $(BUILD)/sources
@@ -153,7 +157,8 @@ $(BUILD)/%.o: %.cu $(BUILD)/flags
 else
 $(BUILD)/%.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,nvcc) $(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -Ikernels/cuda/nvcc -c -o $@ $<
+	$(call say,nvcc) $(NVCC) $(NVCCFLAGS) -Xptxas -v $(CPPFLAGS) -Ikernels/cuda/nvcc -c -o $@ $< \
+	    2>$(@:.o=.registers) || { cat $(@:.o=.registers) >&2; exit 1; }
 endif
 
 # Three small files that are rewritten only when what they hold changes, so that other flags, another
@@ -271,10 +276,22 @@ lint: ## check format, style and likely defects, without running anything
 format: ## bring the C sources into the format that lint asks for
 	clang-format -i $(shell find src kernels tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc')
 
+.PHONY: gpu-check
+gpu-check: all tests ## run the tests on a GPU: [MODE=emulated] [ARGS=--write]
+	@VITRINE=$(program) TESTS=$(BUILD)/tests scripts/gpu-check $(ARGS)
+
+.PHONY: gpu-bench
+gpu-bench: all tests ## training speed on a GPU beside PyTorch's: [ARGS="swin_t* --write"]
+	@$(PYTHON) scripts/gpu-bench --vitrine $(program) --rates $(BUILD)/tests/device_rates $(ARGS)
+
+.PHONY: gpu-registers
+gpu-registers: $(cuda_objects) ## print registers, spills and shared memory of the CUDA kernels: [ARGS=--all]
+	@scripts/gpu-registers $(BUILD) $(ARGS)
+
 ##@ House keeping
 
 .PHONY: dist
-dist: all ## pack the program with the libraries it needs: [ARGS=--gpu-only]
+dist: all $(if $(filter --tests,$(ARGS)),tests) ## pack the program with its libraries: [ARGS="--gpu-only --tests"]
 	@scripts/dist $(ARGS)
 
 # The program writes these itself, from the tables that its --help prints.
@@ -313,6 +330,6 @@ clean: ## remove what was built (runs under results/ stay)
 help: ## show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	    /^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	    /^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

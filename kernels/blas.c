@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const char *const usual_names[] = {
+    "$ORIGIN/../lib/libopenblas.so.0", /* of a bundle: the loader knows $ORIGIN */
     "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0", /* Debian: beside other builds */
     "libopenblasp.so.0",                                           /* Fedora's name of that build */
     "libopenblas.so.0",

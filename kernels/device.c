@@ -66,10 +66,11 @@ static vt_status open_backend(vt_dev *dev, const char *name, vt_error *err)
 {
     dev->backend = find_backend(name);
     if (dev->backend == NULL)
-        return vt_fail(err, VT_ERR_HELPER,
-                       "no device '%s': this program was built without it (a build that finds the "
-                       "CUDA compiler nvcc has 'cuda')",
-                       name);
+        return vt_fail(
+            err, VT_ERR_HELPER,
+            "no device '%s': this program was built without the backend for GPUs (a build "
+            "that finds the CUDA compiler nvcc has it)",
+            name);
     dev->info = (vt_device_info){.backend = name, .threads = vt_pool_threads(dev->pool)};
     vt_status status = dev->backend->open(&dev->state, &dev->info, &dev->kernels, err);
     if (status != VT_OK)

@@ -145,10 +145,10 @@ typedef struct vt_attention_sizes {
 
 /*
  * qkv (batch, N, 3C): q, k, v, each head after head. table (table_rows, heads) or NULL: relative
- * position bias. pad_bias (3C): the qkv bias, which is what a pad has for key and value; NULL if
- * the map has no pads, or without a qkv bias: then a pad's are 0. y (batch, N, C). lse (batch,
- * heads, N): log of the sum of exp(scores), saved for the backward pass, which computes the weights
- * again.
+ * position bias. pad_bias (3C): the qkv bias, which is what a pad has for key and value, rounded as
+ * qkv is; NULL if the map has no pads, or without a qkv bias: then a pad's are 0. y (batch, N, C).
+ * lse (batch, heads, N): log of the sum of exp(scores), saved for the backward pass, which computes
+ * the weights again.
  */
 typedef void vt_attention_fwd_fn(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const float *table,
                                  const float *pad_bias, const vt_attention_map *map,

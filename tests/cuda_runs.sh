@@ -93,10 +93,10 @@ equal "a run that began on the GPU does not go on on the CPU" "$code" 77
 "$vitrine" eval "$(folder gpu-vit_dropout)" --device cpu --json >"$dir/eval.json" 2>"$dir/eval.err"
 equal "the CPU evaluates what the GPU trained" "$?" 0
 
-VITRINE_NO_GPU=1 start absent $exp "${few[@]}" --device cuda
+VITRINE_NO_GPU=1 CUDA_VISIBLE_DEVICES="" start absent $exp "${few[@]}" --device cuda
 equal "without a GPU --device cuda ends with exit status 69" "$code" 69
 check "... and one line that says why" grep -q 'no NVIDIA GPU can be used' "$dir/absent.err"
-VITRINE_NO_GPU=1 train auto $exp "${few[@]}" --device auto &&
+VITRINE_NO_GPU=1 CUDA_VISIBLE_DEVICES="" train auto $exp "${few[@]}" --device auto &&
     equal "... and auto computes on the CPU" "$(weights auto)" "$(weights cpu-swin_unmasked)"
 check "... and says so" grep -q 'computing on the CPU' "$dir/auto.err"
 

@@ -6,6 +6,13 @@
  * Bounds: U is the largest relative rounding error of one float operation. Beside every reference
  * value stands its size, the same sum with every term's absolute value and the scores' share of the
  * error of their exponential. A result may differ by a few U times that size.
+ *
+ * In bfloat16 the inputs are numbers of that type, padded places have the bias rounded to it, and
+ * results of that type may be off by one rounding more. On tensor cores weights, and the gradients
+ * of scores, are rounded as operands: each term of y, dq, dk and dv is off by up to 2^-8 of itself.
+ * That error lies evenly on both sides, with a deviation of 2^-8 / sqrt(3), so a sum is off by less
+ * than 6 deviations, 3.5 * 2^-8 times the root of its terms' squares, but for one of 10^9. Padded
+ * places may all have the same weight and so the same error: they count as one term.
  */
 #include "base/hash.h"
 #include "base/mem.h"
@@ -22,7 +29,12 @@
 #include <cmocka.h>
 
 static const double U = 0x1p-24;
-static const double bound = 4.0; /* units of U times size; 3.0 is the largest seen */
+/* Units of U times size; 3.0 is the largest seen. A tensor core may cut off, where it adds 16
+ * products, what is below 2 U of the sum so far; the widest head that it takes has 8 such steps. */
+static double bound(void)
+{
+    return rounded_type() == VT_BF16 ? 4.0 + 8 * 2 : 4.0;
+}
 
 enum { GUARD = 16 };
 
@@ -57,6 +69,17 @@ static const struct shape shapes[] = {
     {"many windows", 17, 8, 3, 8, 9, 4, 2, true, true, true, 0},
     {"dropout", 3, 2, 16, 1, 33, 1, 0, false, false, false, 0.25f},
     {"dropout with a table and padding", 2, 3, 24, 3, 49, 3, 17, true, true, true, 0.5f},
+    {"16 tokens", 2, 2, 8, 2, 16, 1, 0, false, true, false, 0},
+    {"17 tokens", 2, 2, 32, 2, 17, 1, 0, false, true, false, 0.25f},
+    {"49 tokens and a table", 2, 2, 32, 2, 49, 1, 0, false, true, false, 0},
+    {"64 keys, some padding", 1, 2, 64, 1, 64, 1, 15, true, true, true, 0},
+    {"65 keys, some padding", 1, 2, 36, 1, 65, 1, 1, true, true, true, 0},
+    {"197 tokens", 1, 1, 64, 1, 197, 1, 0, false, false, false, 0},
+    {"256 tokens, a table and dropout", 1, 1, 32, 1, 256, 1, 0, false, true, false, 0.125f},
+    {"wide heads in tiles, with a table and padding", 2, 1, 120, 1, 300, 1, 20, true, true, true,
+     0},
+    {"the widest heads", 2, 1, 128, 2, 35, 2, 3, true, false, true, 0},
+    {"wider heads", 1, 2, 132, 1, 20, 1, 3, true, true, true, 0},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -67,6 +90,7 @@ struct problem {
     vt_attention_group *groups;
     int32_t *token, *place, *pad_place, *bias_row;
     float *qkv, *table, *pad_bias, *dy;
+    float *pads; /* pad_bias as the kernels take it */
     int64_t n_qkv, n_y, n_lse, n_table, n_probs;
     vt_step step;
 };
@@ -85,6 +109,12 @@ static float *new_random(int64_t n, uint32_t sample, double scale)
     for (int64_t i = 0; i < n; i++)
         x[i] = (float)(scale * (2.0 * (double)vt_rng_uniform(&rng, (uint64_t)i) - 1.0));
     return x;
+}
+
+static void round_all(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = rounded_number(x[i]);
 }
 
 /* Places go to groups and padding at random, and so do token numbers to places. */
@@ -165,15 +195,20 @@ static void problem_init(struct problem *p, const struct shape *s)
     p->n_table = p->map.table_rows * s->heads;
     p->n_probs = s->batch * s->windows * s->heads * s->places * s->places;
     p->qkv = new_random(p->n_qkv, 1, 2.0);
+    p->pads = s->pad_bias ? new_random(3 * channels, 3, 1.0) : NULL;
     p->table = s->table ? new_random(p->n_table, 2, 1.0) : NULL;
     p->pad_bias = s->pad_bias ? new_random(3 * channels, 3, 1.0) : NULL;
     p->dy = new_random(p->n_y, 4, 1.0);
+    round_all(p->qkv, p->n_qkv);
+    round_all(p->dy, p->n_y);
+    if (p->pads != NULL)
+        round_all(p->pads, 3 * channels);
 }
 
 static void problem_release(struct problem *p)
 {
     void *blocks[] = {p->groups, p->token, p->place,    p->pad_place, p->bias_row,
-                      p->qkv,    p->table, p->pad_bias, p->dy};
+                      p->qkv,    p->table, p->pad_bias, p->dy,        p->pads};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         vt_free(blocks[i]);
 }
@@ -182,17 +217,32 @@ static void problem_release(struct problem *p)
 
 struct sized {
     double *value, *size;
+    double *terms, *squares; /* sums over terms with a rounded operand: absolute, squared */
 };
 
 static struct sized new_sized(int64_t n)
 {
-    return (struct sized){new_block(n, sizeof(double)), new_block(n, sizeof(double))};
+    return (struct sized){new_block(n, sizeof(double)), new_block(n, sizeof(double)),
+                          new_block(n, sizeof(double)), new_block(n, sizeof(double))};
 }
 
 static void add(struct sized a, int64_t i, double value, double size)
 {
     a.value[i] += value;
     a.size[i] += size;
+}
+
+static void add_term(struct sized a, int64_t i, double term)
+{
+    a.terms[i] += fabs(term);
+    a.squares[i] += term * term;
+}
+
+/* What the rounding of operands may do to a sum. */
+static double operand_slack(struct sized a, int64_t i)
+{
+    const double likely = 3.5 * sqrt(a.squares[i]);
+    return rounded_type() == VT_BF16 ? 0x1.01p-8 * (likely < a.terms[i] ? likely : a.terms[i]) : 0;
 }
 
 struct reference {
@@ -212,6 +262,8 @@ static void free_reference(struct reference *r)
     for (int i = 0; i < 6; i++) {
         vt_free(all[i]->value);
         vt_free(all[i]->size);
+        vt_free(all[i]->terms);
+        vt_free(all[i]->squares);
     }
 }
 
@@ -231,7 +283,7 @@ static struct row part_of(const struct problem *p, const struct reference *r, in
         return (struct row){p->qkv + row * 3 * p->sizes.channels + at, r->dqkv,
                             row * 3 * p->sizes.channels + at};
     }
-    return (struct row){p->pad_bias != NULL ? p->pad_bias + at : NULL, r->dpad, at};
+    return (struct row){p->pads != NULL ? p->pads + at : NULL, r->dpad, at};
 }
 
 static double value_at(struct row row, int64_t i)
@@ -257,6 +309,45 @@ static double factor_of(const struct problem *p, int64_t image, int64_t head,
                : 0.0;
 }
 
+/* The terms of one query's sums that are made with rounded weights and gradients of scores; those
+ * of padded places together are one. */
+struct operands {
+    int64_t n_tokens, keys, width;
+    const double *weighted, *dscore; /* (keys) */
+};
+
+static void add_operands(const struct problem *p, struct reference *r, int64_t image, int64_t head,
+                         const vt_attention_group *g, struct row q, int64_t y_at,
+                         const struct operands *o)
+{
+    for (int64_t c = 0; c < o->width; c++) {
+        const double dy = (double)p->dy[y_at + c];
+        double pads[4] = {0, 0, 0, 0};
+        for (int64_t j = 0; j < o->keys; j++) {
+            const struct row k = part_of(p, r, image, head, g, j, 1),
+                             v = part_of(p, r, image, head, g, j, 2);
+            const double terms[4] = {o->weighted[j] * value_at(v, c), o->dscore[j] * value_at(k, c),
+                                     o->dscore[j] * value_at(q, c), o->weighted[j] * dy};
+            for (int i = 0; i < 4 && j >= o->n_tokens; i++)
+                pads[i] += fabs(terms[i]);
+            if (j >= o->n_tokens)
+                continue;
+            add_term(r->y, y_at + c, terms[0]);
+            add_term(q.grad, q.grad_at + c, terms[1]);
+            add_term(k.grad, k.grad_at + c, terms[2]);
+            add_term(v.grad, v.grad_at + c, terms[3]);
+        }
+        add_term(r->y, y_at + c, pads[0]);
+        add_term(q.grad, q.grad_at + c, pads[1]);
+        if (o->keys == o->n_tokens)
+            continue;
+        const struct row k = part_of(p, r, image, head, g, o->n_tokens, 1),
+                         v = part_of(p, r, image, head, g, o->n_tokens, 2);
+        add_term(k.grad, k.grad_at + c, pads[2]);
+        add_term(v.grad, v.grad_at + c, pads[3]);
+    }
+}
+
 static void refer_query(const struct problem *p, struct reference *r, int64_t image, int64_t head,
                         const vt_attention_group *g, int64_t i)
 {
@@ -269,6 +360,7 @@ static void refer_query(const struct problem *p, struct reference *r, int64_t im
     const double scale = (double)p->sizes.scale;
     double *weight = new_block(keys, sizeof *weight), *dweight = new_block(keys, sizeof *dweight);
     double *dsize = new_block(keys, sizeof *dsize), *factor = new_block(keys, sizeof *factor);
+    double *weighted = new_block(keys, sizeof *weighted);
     double largest = -INFINITY, sum = 0, score_size = 0, mean = 0, mean_size = 0;
 
     for (int64_t j = 0; j < keys; j++) {
@@ -295,14 +387,15 @@ static void refer_query(const struct problem *p, struct reference *r, int64_t im
         const int64_t to =
             j < g->n_tokens ? p->place[g->first + j] : p->pad_place[g->first_pad + j - g->n_tokens];
         weight[j] = exp(weight[j] - largest) / sum;
+        weighted[j] = weight[j] * factor[j];
         add(r->probs,
             (((image * p->map.windows + g->window) * heads + head) * places + from) * places + to,
             weight[j], weight[j] * (1 + score_size));
         for (int64_t c = 0; c < width; c++) {
-            const double dy = (double)p->dy[y_at + c], weighted = weight[j] * factor[j];
-            add(r->y, y_at + c, weighted * value_at(v, c),
-                weighted * (1 + score_size) * fabs(value_at(v, c)));
-            add(v.grad, v.grad_at + c, weighted * dy, weighted * (1 + score_size) * fabs(dy));
+            const double dy = (double)p->dy[y_at + c];
+            add(r->y, y_at + c, weighted[j] * value_at(v, c),
+                weighted[j] * (1 + score_size) * fabs(value_at(v, c)));
+            add(v.grad, v.grad_at + c, weighted[j] * dy, weighted[j] * (1 + score_size) * fabs(dy));
             dweight[j] += factor[j] * dy * value_at(v, c);
             dsize[j] += factor[j] * fabs(dy * value_at(v, c));
         }
@@ -323,7 +416,13 @@ static void refer_query(const struct problem *p, struct reference *r, int64_t im
             add(k.grad, k.grad_at + c, scale * dscore * value_at(q, c),
                 scale * size * fabs(value_at(q, c)));
         }
+        dweight[j] = scale * dscore;
     }
+    if (rounded_type() == VT_BF16) {
+        const struct operands o = {g->n_tokens, keys, width, weighted, dweight};
+        add_operands(p, r, image, head, g, q, y_at, &o);
+    }
+    vt_free(weighted);
     vt_free(weight);
     vt_free(dweight);
     vt_free(dsize);
@@ -404,16 +503,18 @@ static void hash_results(const struct problem *p, const struct results *r, char 
     vt_sha256_hex(digest, hex);
 }
 
-/* `start` is what the output held before; `length` the terms of its sum. */
+/* `start` is what the output held before; `rounded`: it has the activations' type. */
 static void assert_near(const struct problem *p, const char *what, const float *x,
-                        struct sized expected, int64_t n, double start)
+                        struct sized expected, int64_t n, double start, bool rounded)
 {
     for (int64_t i = 0; i < n; i++) {
-        const double error = fabs((double)x[i] - (start + expected.value[i]));
+        const double value = start + expected.value[i], error = fabs((double)x[i] - value);
         const double size = expected.size[i] + fabs(start);
-        if (!(error <= bound * U * size))
-            fail_msg("%s, %s[%lld]: %.9g, expected %.9g; off by %.3g units of its size %.3g",
-                     p->shape->name, what, (long long)i, (double)x[i], start + expected.value[i],
+        const double slack = bound() * U * size + operand_slack(expected, i);
+        if (!(error <= slack + (rounded ? rounded_slack(fabs(value) + slack) : 0)))
+            fail_msg("%s, %s[%lld]: %.9g, expected %.9g within %.3g; off by %.3g, %.3g units of "
+                     "its size %.3g",
+                     p->shape->name, what, (long long)i, (double)x[i], value, slack, error,
                      error / (U * size), size);
     }
     for (int64_t i = n; i < n + GUARD; i++)
@@ -429,13 +530,13 @@ static void compare_all(bool write)
         problem_init(&p, &shapes[i]);
         struct reference expected = refer(&p);
         struct results r = compute(&p, dev, device_kernels(dev), write);
-        assert_near(&p, "y", r.y, expected.y, p.n_y, 0);
-        assert_near(&p, "lse", r.lse, expected.lse, p.n_lse, 0);
-        assert_near(&p, "probs", r.probs, expected.probs, p.n_probs, 0);
-        assert_near(&p, "dqkv", r.dqkv, expected.dqkv, p.n_qkv, write ? 0 : 3);
-        assert_near(&p, "dtable", r.dtable, expected.dtable, p.n_table, 3);
+        assert_near(&p, "y", r.y, expected.y, p.n_y, 0, true);
+        assert_near(&p, "lse", r.lse, expected.lse, p.n_lse, 0, false);
+        assert_near(&p, "probs", r.probs, expected.probs, p.n_probs, 0, false);
+        assert_near(&p, "dqkv", r.dqkv, expected.dqkv, p.n_qkv, write ? 0 : 3, true);
+        assert_near(&p, "dtable", r.dtable, expected.dtable, p.n_table, 3, false);
         if (p.pad_bias != NULL)
-            assert_near(&p, "dpad_bias", r.dpad, expected.dpad, 3 * p.sizes.channels, 3);
+            assert_near(&p, "dpad_bias", r.dpad, expected.dpad, 3 * p.sizes.channels, 3, false);
         free_results(&r);
         free_reference(&expected);
         problem_release(&p);
@@ -499,7 +600,7 @@ static void reference_has_the_right_slopes(void **state)
         if (p.table != NULL)
             assert_slopes(&p, p.table, r.dtable, p.n_table);
         if (p.pad_bias != NULL)
-            assert_slopes(&p, p.pad_bias, r.dpad, 3 * p.sizes.channels);
+            assert_slopes(&p, p.pads, r.dpad, 3 * p.sizes.channels);
         free_reference(&r);
         problem_release(&p);
     }
@@ -570,9 +671,16 @@ static void captured_weights_are_those_used(void **state)
     struct results r = compute(&p, dev, device_kernels(dev), true);
     for (int64_t image = 0; image < s.batch; image++)
         for (int64_t i = 0; i < s.places; i++)
-            assert_memory_equal(r.y + (image * s.places + p.token[i]) * 24,
-                                r.probs + (image * s.places + p.place[i]) * s.places,
-                                (size_t)s.places * sizeof(float));
+            for (int64_t j = 0; j < s.places; j++) {
+                const double y = (double)r.y[(image * s.places + p.token[i]) * 24 + j];
+                const double weight =
+                    (double)r.probs[(image * s.places + p.place[i]) * s.places + j];
+                /* rounded as an operand and as a result */
+                if (rounded_type() == VT_BF16)
+                    assert_true(fabs(y - weight) <= 0x1.01p-8 * weight + rounded_slack(weight));
+                else
+                    assert_true(y == weight);
+            }
     free_results(&r);
     problem_release(&p);
     vt_dev_free(dev);
@@ -585,10 +693,11 @@ static void large_scores_stay_finite(void **state)
     vt_dev *dev = new_device(1);
     problem_init(&p, &shapes[5]);
     for (int64_t i = 0; i < p.n_qkv; i++)
-        p.qkv[i] *= 1000.0f;
+        p.qkv[i] = rounded_number(1000.0f * p.qkv[i]);
     struct results r = compute(&p, dev, device_kernels(dev), true);
     for (int64_t i = 0; i < p.n_y; i++)
-        assert_true(isfinite(r.y[i]) && fabsf(r.y[i]) <= 2000.001f);
+        assert_true(isfinite(r.y[i]) &&
+                    fabs((double)r.y[i]) <= 2000.001 + 2 * rounded_slack(2000.0));
     for (int64_t i = 0; i < p.n_qkv; i++)
         assert_true(isfinite(r.dqkv[i]));
     free_results(&r);
@@ -629,8 +738,8 @@ int main(void)
         {"added results agree with loops in double", added_results_agree, NULL, NULL, NULL},
         {"bits do not depend on threads, chunk order or vector width",
          bits_do_not_depend_on_the_machine, NULL, NULL, NULL},
-        {"captured weights are the bits that the forward pass used",
-         captured_weights_are_those_used, NULL, NULL, NULL},
+        {"captured weights are those that the forward pass used", captured_weights_are_those_used,
+         NULL, NULL, NULL},
         {"large scores stay finite", large_scores_stay_finite, NULL, NULL, NULL},
         {"a NaN reaches its own group and head and nothing else", nan_stays_in_its_group_and_head,
          NULL, NULL, NULL},

@@ -1,6 +1,19 @@
 /* What kernels do with numbers at the edge, with gradients that are not finite, and with memory. */
 #include "support/kernel_run.h"
 
+#include <float.h>
+
+/* Near the ends of what a float and a bfloat16 hold. */
+#define BIG 0x1.cp127f
+#define SMALL 0x1p-133f
+
+/* Less what rounding the result to the tested type explains, if the error before is below `bound`.
+ */
+static double error_of(double got, double want, double bound)
+{
+    return fabs(got - want) - rounded_slack(fabs(want) + bound);
+}
+
 /* Every 1/2048 from -32 to 32; beyond, the values are x, 0 or a tenth of x to the last bit. */
 static void activations_are_accurate_over_a_fine_grid(void **state)
 {
@@ -13,7 +26,7 @@ static void activations_are_accurate_over_a_fine_grid(void **state)
     float *y = output(&r, N), *dx = output(&r, N);
     (void)state;
     for (int i = 0; i < N; i++) {
-        x[i] = (float)i / 2048 - 32;
+        x[i] = rounded_number((float)i / 2048 - 32);
         one[i] = 1;
     }
     for (int k = 0; k < ACTIVATIONS; k++) {
@@ -22,8 +35,10 @@ static void activations_are_accurate_over_a_fine_grid(void **state)
         r.k->activation_fwd(r.dev, buf(y), buf(x), N, kind);
         r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
-            worst = fmax(worst, fabs(y[i] - activation_of(x[i], kind)) / fmax(1, fabs(x[i])));
-            worst_slope = fmax(worst_slope, fabs(dx[i] - activation_slope(x[i], kind)));
+            double want = activation_of(x[i], kind), slope = activation_slope(x[i], kind);
+            double size = fmax(1, fabs(x[i]));
+            worst = fmax(worst, error_of(y[i], want, 3 * U * size) / size);
+            worst_slope = fmax(worst_slope, error_of(dx[i], slope, 10 * U));
         }
         print_message("%s: error %.2g max(1, |x|), of the slope %.2g\n", names[k], worst,
                       worst_slope);
@@ -44,7 +59,7 @@ static void activations_keep_their_tails(void **state)
     float *y = output(&r, N), *dx = output(&r, N);
     (void)state;
     for (int i = 0; i < N; i++) {
-        x[i] = -2 - (float)i / 64; /* to -88; the slope's last zero is at -1.3 */
+        x[i] = rounded_number(-2 - (float)i / 64); /* to -88; the slope's last zero is at -1.3 */
         one[i] = 1;
     }
     for (int k = 0; k < 2; k++) {
@@ -53,8 +68,8 @@ static void activations_keep_their_tails(void **state)
         r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N, kind);
         for (int i = 0; i < N; i++) {
             double want = activation_of(x[i], kind), slope = activation_slope(x[i], kind);
-            check_value("y", i, y[i], want, 8 * U * fabs(want));
-            check_value("dx", i, dx[i], slope, 16 * U * fabs(slope));
+            check_rounded("y", i, y[i], want, 8 * U * fabs(want));
+            check_rounded("dx", i, dx[i], slope, 16 * U * fabs(slope));
         }
     }
     release_arrays(&r);
@@ -63,16 +78,17 @@ static void activations_keep_their_tails(void **state)
 
 static void activations_behave_at_zero_and_infinity(void **state)
 {
-    static const float x[] = {0.0f, -0.0f, INFINITY, 200.0f, -200.0f, -3e38f, 3e38f, 1e-40f};
+    /* numbers that a bfloat16 holds too, the last one its smallest */
+    static const float x[] = {0.0f, -0.0f, INFINITY, 200.0f, -200.0f, -BIG, BIG, SMALL};
     enum { N = sizeof x / sizeof x[0] };
     /* y and the slope; NAN: not asked */
     static const float value[ACTIVATIONS][N] = {
-        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
-        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
-        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
-        {0, 0, INFINITY, 200, 0, 0, 3e38f, 1e-40f},
-        {0, 0, INFINITY, 200, -20, 0.1f * -3e38f, 3e38f, 1e-40f},
-        {0, 0, INFINITY, 200, 0, 0, 3e38f, NAN},
+        {0, 0, INFINITY, 200, 0, 0, BIG, NAN},
+        {0, 0, INFINITY, 200, 0, 0, BIG, NAN},
+        {0, 0, INFINITY, 200, 0, 0, BIG, NAN},
+        {0, 0, INFINITY, 200, 0, 0, BIG, SMALL},
+        {0, 0, INFINITY, 200, -20, 0.1f * -BIG, BIG, SMALL},
+        {0, 0, INFINITY, 200, 0, 0, BIG, NAN},
     };
     static const float slope[ACTIVATIONS][N] = {
         {0.5f, 0.5f, NAN, 1, 0, NAN, NAN, 0.5f}, {0.5f, 0.5f, NAN, 1, 0, NAN, NAN, 0.5f},
@@ -81,7 +97,7 @@ static void activations_behave_at_zero_and_infinity(void **state)
     };
     struct run r = {.dev = new_device(1)};
     r.k = narrow(r.dev);
-    float one[N], y[N], dx[N];
+    float one[N], y[N] = {0}, dx[N] = {0};
     (void)state;
     for (int i = 0; i < N; i++)
         one[i] = 1;
@@ -90,9 +106,9 @@ static void activations_behave_at_zero_and_infinity(void **state)
         r.k->activation_bwd(r.dev, buf(dx), true, (vt_buf){0}, buf(one), buf(x), N,
                             (vt_activation_kind)k);
         for (int i = 0; i < N; i++) {
-            if (!isnan(value[k][i]) && y[i] != value[k][i])
+            if (!isnan(value[k][i]) && y[i] != rounded_number(value[k][i]))
                 fail_msg("activation %d of %g is %g", k, (double)x[i], (double)y[i]);
-            if (!isnan(slope[k][i]) && fabsf(dx[i] - slope[k][i]) > (float)U)
+            if (!isnan(slope[k][i]) && fabsf(dx[i] - rounded_number(slope[k][i])) > (float)U)
                 fail_msg("activation %d has slope %g at %g", k, (double)dx[i], (double)x[i]);
         }
     }
@@ -136,15 +152,15 @@ static void loss_survives_extreme_logits(void **state)
 {
     struct run r = {.dev = new_device(1)};
     r.k = narrow(r.dev);
-    float x[] = {1e4f, -1e4f, 0, -3e38f, -3e38f, -3e38f, -INFINITY, 5, 5};
-    float loss[3], lse[3], dx[9];
+    float x[] = {8192, -8192, 0, -BIG, -BIG, -BIG, -INFINITY, 5, 5};
+    float loss[3], lse[3], dx[9] = {0};
     int32_t rank[3];
     const int32_t labels[3] = {1, 2, 1};
     double totals[4] = {0};
     (void)state;
     r.k->cross_entropy_fwd(r.dev, loss, lse, rank, totals, buf(x), labels, 3, 3, 0);
     r.k->cross_entropy_bwd(r.dev, buf(dx), buf(x), lse, labels, 3, 3, 0, &STEP);
-    assert_true(loss[0] == 2e4f && rank[0] == 2);
+    assert_true(loss[0] == 2 * 8192 && rank[0] == 2);
     assert_true(fabs(loss[1] - log(3)) < 2 * U && rank[1] == 2);
     assert_true(fabs(loss[2] - log(2)) < 2 * U && rank[2] == 0);
     for (int i = 0; i < 9; i++)
@@ -207,8 +223,8 @@ static void the_first_value_that_is_not_finite_is_found(void **state)
     double d[] = {1, 2, 3e300, -INFINITY, NAN};
     int32_t i32[] = {-1, INT32_MIN};
     (void)state;
-    x[5] = 3.4e38f;
-    x[6] = 1e-45f;
+    x[5] = rounded_type() == VT_BF16 ? 0x1.fep127f : FLT_MAX; /* the largest and the smallest */
+    x[6] = rounded_type() == VT_BF16 ? 0x1p-133f : 0x1p-149f;
     assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), N), -1);
     assert_int_equal(r.k->find_nonfinite(r.dev, buf(x), 0), -1);
     for (int i = 0; i < 6; i++) { /* each stands before those already there */
@@ -241,24 +257,31 @@ static void fill_zero_clears_exactly_its_bytes(void **state)
     vt_dev_free(dev);
 }
 
+/* An array's memory in the tested type, without the conversions of support/rounded.h, which
+ * allocate: its numbers mean nothing in bfloat16. */
+static vt_buf typed(float *data)
+{
+    return (vt_buf){data, rounded_type() == VT_BF16 ? VT_BF16 : VT_F32};
+}
+
 static void kernels_allocate_nothing(void **state)
 {
     enum { ROWS = 40, N = ROWS * 48 };
     struct run r = {.dev = new_device(2)};
-    r.k = narrow(r.dev);
+    r.k = rounded_type() == VT_BF16 ? vt_dev_kernels(r.dev) : narrow(r.dev);
     float *x = input(&r, N), *y = output(&r, N), *m = output(&r, N), *small = input(&r, 4 * N);
     double sum, partial[4], totals[4] = {0};
     int32_t *labels = labels_below(&r, ROWS, 48), rank[ROWS];
     (void)state;
     uint64_t before = vt_mem_count();
-    r.k->layernorm_fwd(r.dev, buf(y), m, m + ROWS, buf(x), small, small, ROWS, 48, 1e-6f);
-    r.k->layernorm_bwd(r.dev, buf(y), true, m + 100, m + 200, (vt_buf){0}, buf(x), buf(x), small,
-                       small, m, m + ROWS, ROWS, 48, small + N);
-    r.k->activation_bwd(r.dev, buf(y), true, (vt_buf){0}, buf(x), buf(x), N, VT_ACT_GELU);
-    r.k->tokens_bwd(r.dev, buf(y), true, small, small + 48, buf(x), false, 2, 20, 48);
-    r.k->dropout_fwd(r.dev, buf(y), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
-    r.k->residual_fwd(r.dev, buf(y), buf(x), buf(x), 2, N / 2, 0.1f, STREAM, &STEP);
-    r.k->cross_entropy_fwd(r.dev, m, m + ROWS, rank, totals, buf(x), labels, ROWS, 48, 0);
+    r.k->layernorm_fwd(r.dev, typed(y), m, m + ROWS, typed(x), small, small, ROWS, 48, 1e-6f);
+    r.k->layernorm_bwd(r.dev, typed(y), true, m + 100, m + 200, (vt_buf){0}, typed(x), typed(x),
+                       small, small, m, m + ROWS, ROWS, 48, small + N);
+    r.k->activation_bwd(r.dev, typed(y), true, (vt_buf){0}, typed(x), typed(x), N, VT_ACT_GELU);
+    r.k->tokens_bwd(r.dev, typed(y), true, small, small + 48, typed(x), false, 2, 20, 48);
+    r.k->dropout_fwd(r.dev, typed(y), typed(x), 2, N / 2, 0.1f, STREAM, &STEP);
+    r.k->residual_fwd(r.dev, typed(y), typed(x), typed(x), 2, N / 2, 0.1f, STREAM, &STEP);
+    r.k->cross_entropy_fwd(r.dev, m, m + ROWS, rank, totals, typed(x), labels, ROWS, 48, 0);
     r.k->adam(r.dev, y, m, small, x, N, 0.9, 0.999, 1e-8f, 0, true, &STEP);
     r.k->sum_squares(r.dev, &sum, x, N, partial);
     assert_true(vt_mem_count() == before);

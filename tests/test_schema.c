@@ -267,17 +267,7 @@ static const outcome *outcome_of(const config_sample *sample, const char *value,
 /* ---- what each key must change */
 
 /* Of a key that is not listed: the plan or the weights. */
-enum effect {
-    PLAN_OR_WEIGHTS,
-    PLAN,
-    JOURNAL,
-    FILES,
-    REPORT,
-    THREADS,
-    DEVICE,
-    FAILURE,
-    ONE_VALUE
-};
+enum effect { PLAN_OR_WEIGHTS, PLAN, JOURNAL, FILES, REPORT, THREADS, DEVICE, FAILURE, ONE_VALUE };
 
 struct expectation {
     const char *path;
@@ -296,7 +286,7 @@ static const struct expectation expectations[] = {
     {"eval.compat", JOURNAL, NULL},
     {"train.select", REPORT, NULL},
     {"train.threads", THREADS, NULL},
-    {"train.device", DEVICE, "CUDA"},
+    {"train.device", DEVICE, "GPU"},
     {"train.precision", FAILURE, "fp32"},
     {"log.every", JOURNAL, NULL},
     {"log.tensorboard", FILES, NULL},
@@ -466,8 +456,8 @@ static void keys_outside_the_identity_leave_the_weights_alone(void **state)
     (void)state;
     /* the seed is a part of the run's id; these two stand for keys that are in the identity; the
      * folder of the data has one content; a run with fewer files let pass does not begin */
-    static const char *const others[] = {"seed", "model.drop", "model.preset", "data.dir",
-                                         "data.max_bad", "train.device"};
+    static const char *const others[] = {"seed",     "model.drop",   "model.preset",
+                                         "data.dir", "data.max_bad", "train.device"};
     for (int i = 0; i < vt_config_field_count(); i += STRIDE) {
         const vt_config_field field = vt_config_field_at(i);
         bool other = field.identity;

@@ -1,32 +1,52 @@
 /* The activations, element by element. */
 #include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/places.cuh"
 
-VT_KERNEL activate(float *y, const float *x, int64_t n, vt_activation_kind kind)
+template <typename T, int V>
+VT_KERNEL activate(T *y, const T *x, int64_t packs, vt_activation_kind kind)
 {
     const int64_t i = vt_index();
-    if (i < n)
-        y[i] = vt_activate(x[i], kind);
+    if (i >= packs)
+        return;
+    vt_pack<float, V> value = vt_load<V>(x + i * V);
+    VT_UNROLL
+    for (int v = 0; v < V; v++)
+        value.at[v] = vt_activate(value.at[v], kind);
+    vt_store<V>(y + i * V, value);
 }
 
-VT_KERNEL slope(float *dx, bool write, float *y, const float *dy, const float *x, int64_t n,
+template <typename T, int V>
+VT_KERNEL slope(T *dx, bool write, T *y, const T *dy, const T *x, int64_t packs,
                 vt_activation_kind kind)
 {
     const int64_t i = vt_index();
-    if (i >= n)
+    if (i >= packs)
         return;
-    vt_give(&dx[i], write, dy[i] * vt_activate_slope(x[i], kind));
-    if (y)
-        y[i] = vt_activate(x[i], kind);
+    const vt_pack<float, V> at = vt_load<V>(x + i * V);
+    vt_pack<float, V> value = vt_load<V>(dy + i * V);
+    VT_UNROLL
+    for (int v = 0; v < V; v++)
+        value.at[v] = value.at[v] * vt_activate_slope(at.at[v], kind);
+    vt_give_pack<V>(dx + i * V, write, value);
+    if (!y)
+        return;
+    VT_UNROLL
+    for (int v = 0; v < V; v++)
+        value.at[v] = vt_activate(at.at[v], kind);
+    vt_store<V>(y + i * V, value);
 }
 
 void VT_CUDA(activation_fwd)(vt_dev *d, vt_buf y, vt_buf x, int64_t n, vt_activation_kind kind)
 {
-    VT_LAUNCH(d, activate, vt_blocks(n), VT_THREADS, 0, vt_floats(y), vt_floats(x), n, kind);
+    VT_BY_PACK(x, T, V, VT_PACK, n,
+               VT_LAUNCH(d, (activate<T, V>), vt_blocks(n / V), VT_THREADS, 0, vt_values<T>(y),
+                         vt_values<T>(x), n / V, kind));
 }
 
 void VT_CUDA(activation_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf y, vt_buf dy, vt_buf x,
                              int64_t n, vt_activation_kind kind)
 {
-    VT_LAUNCH(d, slope, vt_blocks(n), VT_THREADS, 0, vt_floats(dx), write, vt_floats(y),
-              vt_floats(dy), vt_floats(x), n, kind);
+    VT_BY_PACK(x, T, V, VT_PACK, n,
+               VT_LAUNCH(d, (slope<T, V>), vt_blocks(n / V), VT_THREADS, 0, vt_values<T>(dx), write,
+                         vt_values<T>(y), vt_values<T>(dy), vt_values<T>(x), n / V, kind));
 }

@@ -1,5 +1,5 @@
 /* Attention forward, and its weights for captures. */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_mma.cuh"
 
 /* Scores become exponentials below the largest so far. Returns what earlier ones are multiplied
  * with. */
@@ -19,14 +19,16 @@ template <int K> VT_DEVICE float exponentiate(float scores[K], float *largest, f
     return shrunk;
 }
 
-template <int L, int K, int R> VT_KERNEL attend(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL attend(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, false);
     const int lane = (int)threadIdx.x % VT_WARP, n = u.group.n_tokens, keys = n + u.group.n_pads;
     const int64_t image = u.first_image;
-    const source from[4] = {
-        part_of(a, u, image, Q), {}, part_of(a, u, image, K_PART), part_of(a, u, image, V_PART)};
+    const source<T> from[4] = {part_of<T>(a, u, image, Q),
+                               {},
+                               part_of<T>(a, u, image, K_PART),
+                               part_of<T>(a, u, image, V_PART)};
 
     for (int pass = 0; pass < a.cut.passes; pass++) {
         const rows mine = find_rows<R>(a, u, pass, n);
@@ -39,8 +41,9 @@ template <int L, int K, int R> VT_KERNEL attend(attention a)
         for (int i = 0; i * VT_WARP * K < keys; i++) {
             const tile<K> t = find_tile<K>(i, keys, n, u.group.n_pads > 0);
             float scores[R][K];
-            compute_scores<L, K, R, false>(scores, scores, a, u, m, from, mine, t,
-                                           pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1, true);
+            compute_scores<T, L, K, R, false>(scores, scores, a, u, m, from, mine, t,
+                                              pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1,
+                                              true);
             if (mine.n <= 0)
                 continue;
             finish_scores<K, R>(scores, a, u, mine, t);
@@ -60,10 +63,7 @@ template <int L, int K, int R> VT_KERNEL attend(attention a)
         for (int r = 0; r < R; r++)
             if (r < mine.n) {
                 const int64_t token = u.token[mine.first + r];
-                store_row<L>(a, u,
-                             a.y + (image * a.map.tokens + token) * a.sizes.channels +
-                                 u.head * a.width,
-                             true, out[r], 1.0f / sum[r]);
+                store_row<L>(a, u, y_of<T>(a, u, image, token), true, out[r], 1.0f / sum[r]);
                 if (lane == 0 && u.chunk == 0)
                     a.lse[(image * a.sizes.heads + u.head) * a.map.tokens + token] =
                         largest[r] + logf(sum[r]);
@@ -72,13 +72,13 @@ template <int L, int K, int R> VT_KERNEL attend(attention a)
 }
 
 /* The weights: the largest and the sum as `attend` finds them, then the same exponentials. */
-template <int L, int K, int R> VT_KERNEL find_weights(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL find_weights(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, false);
     const int lane = (int)threadIdx.x % VT_WARP, n = u.group.n_tokens, keys = n + u.group.n_pads;
     const int64_t image = u.first_image, places = a.map.places;
-    const source from[4] = {part_of(a, u, image, Q), {}, part_of(a, u, image, K_PART), {}};
+    const source<T> from[4] = {part_of<T>(a, u, image, Q), {}, part_of<T>(a, u, image, K_PART), {}};
     float *probs = a.probs + ((image * a.map.windows + u.group.window) * a.sizes.heads + u.head) *
                                  places * places;
 
@@ -93,8 +93,8 @@ template <int L, int K, int R> VT_KERNEL find_weights(attention a)
             for (int i = 0; i * VT_WARP * K < keys; i++) {
                 const tile<K> t = find_tile<K>(i, keys, n, u.group.n_pads > 0);
                 float scores[R][K];
-                compute_scores<L, K, R, false>(scores, scores, a, u, m, from, mine, t, false,
-                                               false);
+                compute_scores<T, L, K, R, false>(scores, scores, a, u, m, from, mine, t, false,
+                                                  false);
                 if (mine.n <= 0)
                     continue;
                 finish_scores<K, R>(scores, a, u, mine, t);
@@ -119,11 +119,16 @@ void VT_CUDA(attention_fwd)(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const f
                             const vt_attention_sizes *sizes, const vt_step *step)
 {
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
-    a.y = vt_floats(y);
+    a.y = y.data;
     a.lse = lse;
-    a.cut = cut_work(map, sizes, FORWARD);
-    if (a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, attend, a);
+    const bool mma = on_tensor_cores(qkv, sizes);
+    a.cut = mma ? cut_for_tensor_cores(map, sizes, FORWARD) : cut_work(map, sizes, FORWARD);
+    if (a.cut.blocks <= 0)
+        return;
+    if (mma)
+        vt_attend_on_tensor_cores(d, a);
+    else
+        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, attend, T, a));
 }
 
 void VT_CUDA(attention_probs)(vt_dev *d, float *probs, vt_buf qkv, const float *lse,
@@ -132,10 +137,10 @@ void VT_CUDA(attention_probs)(vt_dev *d, float *probs, vt_buf qkv, const float *
 {
     attention a = describe(qkv, table, pad_bias, map, sizes, nullptr);
     const int64_t n = sizes->batch * map->windows * sizes->heads * map->places * map->places;
-    (void)lse; /* found again as the forward pass finds it: the same bits as it used */
+    (void)lse; /* found again as `attend` finds it, in fp32 with the same bits */
     a.probs = probs;
     vt_gpu_clear(vt_dev_gpu(d), probs, (size_t)n * sizeof *probs);
     a.cut = cut_work(map, sizes, FORWARD);
     if (a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, find_weights, a);
+        VT_BY_TYPE(qkv, T, VT_ATTENTION_LAUNCH(d, find_weights, T, a));
 }

@@ -36,6 +36,8 @@ struct plan {
     int column_rows;   /* rows of the columns' side in shared memory */
     int tiles;         /* of columns */
     int warps, passes; /* a block's rows: warps * R at a time */
+    bool keeps_bias;   /* the bias of every pair of places, and its gradient, in shared memory, */
+    int kept_rows;     /* so many rows of them */
     int64_t row_tiles;
     int64_t ranges, range_images;
     size_t shared;
@@ -43,8 +45,10 @@ struct plan {
 };
 
 struct attention {
-    const float *qkv, *table, *pad_bias, *dy, *saved_lse;
-    float *y, *lse, *probs, *dqkv;
+    const void *qkv, *dy; /* of the activations' type, T of the kernels */
+    void *y, *dqkv;
+    const float *table, *pad_bias, *saved_lse;
+    float *lse, *probs;
     float *means, *dbias, *dpad; /* scratch of the backward pass; the last two or NULL */
     vt_attention_map map;
     vt_attention_sizes sizes;
@@ -102,29 +106,72 @@ VT_DEVICE float bias_of(const attention &a, const unit &u, int64_t query, int64_
 }
 
 /* Rows of a group in memory: its tokens', and behind them the padded places' common row. */
-struct source {
-    const float *rows; /* of token 0 */
+template <typename T> struct source {
+    const T *rows; /* of token 0 */
     int64_t stride;
     const float *pad; /* or NULL: zeros */
 };
 
-VT_DEVICE source part_of(const attention &a, const unit &u, int64_t image, int part)
+template <typename T>
+VT_DEVICE source<T> part_of(const attention &a, const unit &u, int64_t image, int part)
 {
     const int64_t at = part * a.sizes.channels + u.head * a.width, stride = 3 * a.sizes.channels;
-    return {a.qkv + image * a.map.tokens * stride + at, stride,
+    return {static_cast<const T *>(a.qkv) + image * a.map.tokens * stride + at, stride,
             a.pad_bias ? a.pad_bias + at : nullptr};
 }
 
-VT_DEVICE source dy_of(const attention &a, const unit &u, int64_t image)
+template <typename T> VT_DEVICE source<T> dy_of(const attention &a, const unit &u, int64_t image)
 {
     const int64_t stride = a.sizes.channels;
-    return {a.dy + image * a.map.tokens * stride + u.head * a.width, stride, nullptr};
+    return {static_cast<const T *>(a.dy) + image * a.map.tokens * stride + u.head * a.width, stride,
+            nullptr};
+}
+
+/* A row of the result; of the gradients of a token's three parts. */
+template <typename T>
+VT_DEVICE T *y_of(const attention &a, const unit &u, int64_t image, int64_t token)
+{
+    return static_cast<T *>(a.y) + (image * a.map.tokens + token) * a.sizes.channels +
+           u.head * a.width;
+}
+template <typename T>
+VT_DEVICE T *dqkv_of(const attention &a, const unit &u, int64_t image, int64_t token)
+{
+    return static_cast<T *>(a.dqkv) + (image * a.map.tokens + token) * 3 * a.sizes.channels +
+           u.head * a.width;
+}
+
+/* Four values whose first has a number that four divides. */
+VT_DEVICE float4 get_quad(const float *from)
+{
+    return *reinterpret_cast<const float4 *>(from);
+}
+VT_DEVICE float4 get_quad(const vt_bf16 *from)
+{
+    struct alignas(8) four {
+        vt_bf16 value[4];
+    };
+    const four quad = *reinterpret_cast<const four *>(from);
+    return make_float4(vt_get(quad.value), vt_get(quad.value + 1), vt_get(quad.value + 2),
+                       vt_get(quad.value + 3));
+}
+
+/* A padded place's value is what a linear layer would have given: rounded as its results are. */
+VT_DEVICE float get_pad(const float *value, const float *)
+{
+    return *value;
+}
+VT_DEVICE float get_pad(const float *value, const vt_bf16 *)
+{
+    vt_bf16 rounded;
+    vt_put(&rounded, *value);
+    return vt_get(&rounded);
 }
 
 /* to (n, stride) = a chunk of rows [first, first + n), by `threads` threads of which this is
  * `thread`; the columns up to a whole quad are 0. */
-template <int L>
-VT_DEVICE void load_rows(const attention &a, const unit &u, float *to, const source &from,
+template <typename T, int L>
+VT_DEVICE void load_rows(const attention &a, const unit &u, float *to, const source<T> &from,
                          int first, int n, int chunk, int thread, int threads)
 {
     enum { QUADS = 8 * L };
@@ -133,18 +180,23 @@ VT_DEVICE void load_rows(const attention &a, const unit &u, float *to, const sou
     if (rest <= 0)
         return;
     for (int row = thread / QUADS; row < n; row += threads / QUADS) {
-        const bool real = first + row < u.group.n_tokens;
-        const float *values = real       ? from.rows + u.token[first + row] * from.stride + at
-                              : from.pad ? from.pad + at
-                                         : nullptr;
         float4 quad = make_float4(0, 0, 0, 0);
-        if (real && a.width % 4 == 0) {
-            quad = *reinterpret_cast<const float4 *>(values);
-        } else if (values) {
-            quad.x = values[0];
-            quad.y = rest > 1 ? values[1] : 0.0f;
-            quad.z = rest > 2 ? values[2] : 0.0f;
-            quad.w = rest > 3 ? values[3] : 0.0f;
+        if (first + row < u.group.n_tokens) {
+            const T *values = from.rows + u.token[first + row] * from.stride + at;
+            if (a.width % 4 == 0) {
+                quad = get_quad(values);
+            } else {
+                quad.x = vt_get(values);
+                quad.y = rest > 1 ? vt_get(values + 1) : 0.0f;
+                quad.z = rest > 2 ? vt_get(values + 2) : 0.0f;
+                quad.w = rest > 3 ? vt_get(values + 3) : 0.0f;
+            }
+        } else if (from.pad) {
+            const float *values = from.pad + at;
+            quad.x = get_pad(values, from.rows);
+            quad.y = rest > 1 ? get_pad(values + 1, from.rows) : 0.0f;
+            quad.z = rest > 2 ? get_pad(values + 2, from.rows) : 0.0f;
+            quad.w = rest > 3 ? get_pad(values + 3, from.rows) : 0.0f;
         }
         *reinterpret_cast<float4 *>(to + row * a.cut.stride + column) = quad;
     }
@@ -277,9 +329,9 @@ template <int N, int M> VT_DEVICE void clear(float x[N][M])
 }
 
 /* A row's chunk of a result: to[column] = or += factor * out. */
-template <int L>
-VT_DEVICE void store_row(const attention &a, const unit &u, float *to, bool write,
-                         const float out[L], float factor)
+template <int L, typename T>
+VT_DEVICE void store_row(const attention &a, const unit &u, T *to, bool write, const float out[L],
+                         float factor)
 {
     const int lane = (int)threadIdx.x % VT_WARP;
     for (int l = 0; l < L; l++) {
@@ -331,9 +383,9 @@ VT_DEVICE uint32_t draw_kept(const attention &a, const unit &u, int64_t image, c
  * this needs brought into shared memory, unless the image's only tile is there (`resident`).
  * Afterwards the unit's chunk of the columns is there. All threads of the block come here.
  */
-template <int L, int K, int R, bool BOTH>
+template <typename T, int L, int K, int R, bool BOTH>
 VT_DEVICE void compute_scores(float scores[R][K], float scores2[R][K], const attention &a,
-                              const unit &u, const memory &m, const source from[4],
+                              const unit &u, const memory &m, const source<T> from[4],
                               const rows &mine, const tile<K> &t, bool resident, bool second_wanted)
 {
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x, chunks = a.cut.chunks;
@@ -347,17 +399,17 @@ VT_DEVICE void compute_scores(float scores[R][K], float scores2[R][K], const att
         const int width = (int)(left < 32 * L ? left : 32 * L);
         if (!resident) {
             vt_sync();
-            load_rows<L>(a, u, m.columns1, from[2], t.first, t.rows, chunk, thread, threads);
+            load_rows<T, L>(a, u, m.columns1, from[2], t.first, t.rows, chunk, thread, threads);
             if (second_wanted)
-                load_rows<L>(a, u, m.columns2, from[3], t.first, t.rows, chunk, thread, threads);
+                load_rows<T, L>(a, u, m.columns2, from[3], t.first, t.rows, chunk, thread, threads);
         }
         if (!again && mine.n > 0) {
             vt_warp_sync();
-            load_rows<L>(a, u, m.rows1, from[0], mine.first, mine.n, chunk, thread % VT_WARP,
-                         VT_WARP);
+            load_rows<T, L>(a, u, m.rows1, from[0], mine.first, mine.n, chunk, thread % VT_WARP,
+                            VT_WARP);
             if (BOTH)
-                load_rows<L>(a, u, m.rows2, from[1], mine.first, mine.n, chunk, thread % VT_WARP,
-                             VT_WARP);
+                load_rows<T, L>(a, u, m.rows2, from[1], mine.first, mine.n, chunk, thread % VT_WARP,
+                                VT_WARP);
             vt_warp_sync();
         }
         if (!resident)
@@ -454,20 +506,20 @@ static inline plan cut_work(const vt_attention_map *map, const vt_attention_size
     return p;
 }
 
-/* Starts kernel<L, K, R> as the head's width and a's columns want it. */
-#define VT_ATTENTION_LAUNCH(d, kernel, a)                                                          \
+/* Starts kernel<T, L, K, R> as the type, the head's width and a's columns want it. */
+#define VT_ATTENTION_LAUNCH(d, kernel, T, a)                                                       \
     do {                                                                                           \
         if ((a).width <= 32)                                                                       \
-            VT_ATTENTION_COLUMNS(d, kernel, a, 1);                                                 \
+            VT_ATTENTION_COLUMNS(d, kernel, T, a, 1);                                              \
         else                                                                                       \
-            VT_ATTENTION_COLUMNS(d, kernel, a, 2);                                                 \
+            VT_ATTENTION_COLUMNS(d, kernel, T, a, 2);                                              \
     } while (0)
-#define VT_ATTENTION_COLUMNS(d, kernel, a, L)                                                      \
+#define VT_ATTENTION_COLUMNS(d, kernel, T, a, L)                                                   \
     vt_launch(d, #kernel,                                                                          \
-              (a).cut.columns == 1   ? kernel<L, 1, 8>                                             \
-              : (a).cut.columns == 2 ? kernel<L, 2, 8>                                             \
-              : (a).cut.columns == 4 ? kernel<L, 4, 8>                                             \
-                                     : kernel<L, 8, 4>,                                            \
+              (a).cut.columns == 1   ? kernel<T, L, 1, 8>                                          \
+              : (a).cut.columns == 2 ? kernel<T, L, 2, 8>                                          \
+              : (a).cut.columns == 4 ? kernel<T, L, 4, 8>                                          \
+                                     : kernel<T, L, 8, 4>,                                         \
               dim3((unsigned)(a).cut.blocks), (unsigned)(a).cut.warps * VT_WARP, (a).cut.shared,   \
               a)
 
@@ -476,7 +528,7 @@ static inline attention describe(vt_buf qkv, const float *table, const float *pa
                                  const vt_step *step)
 {
     attention a = {};
-    a.qkv = vt_floats(qkv);
+    a.qkv = qkv.data;
     a.table = table;
     a.pad_bias = pad_bias;
     a.map = *map;

@@ -1,14 +1,14 @@
 /* Attention backward. */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_mma.cuh"
 
 /* Rows are queries: dq, the means, and the gradients of the biases, summed over the block's images
  * and kept by pairs of places in dbias[range][window][head]. */
-template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, true);
     const int lane = (int)threadIdx.x % VT_WARP, n = u.group.n_tokens, keys = n + u.group.n_pads;
-    const int64_t places = a.map.places, channels = a.sizes.channels;
+    const int64_t places = a.map.places;
     const bool one_tile = a.cut.tiles == 1;
     float *dbias =
         a.dbias ? a.dbias + ((u.range * a.map.windows + u.group.window) * a.sizes.heads + u.head) *
@@ -22,8 +22,9 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
         float bias_sums[R][K]; /* of the only tile */
         clear<R, K>(bias_sums);
         for (int64_t image = u.first_image; image < u.last_image; image++) {
-            const source from[4] = {part_of(a, u, image, Q), dy_of(a, u, image),
-                                    part_of(a, u, image, K_PART), part_of(a, u, image, V_PART)};
+            const source<T> from[4] = {part_of<T>(a, u, image, Q), dy_of<T>(a, u, image),
+                                       part_of<T>(a, u, image, K_PART),
+                                       part_of<T>(a, u, image, V_PART)};
             const int64_t at = (image * a.sizes.heads + u.head) * a.map.tokens;
             const bool resident =
                 pass > 0 && one_tile && a.cut.chunks == 1 && a.cut.range_images == 1;
@@ -35,8 +36,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                 for (int i = 0; i * VT_WARP * K < keys; i++) {
                     const tile<K> t = find_tile<K>(i, keys, n, u.group.n_pads > 0);
                     float scores[R][K], dweights[R][K];
-                    compute_scores<L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
-                                                  resident, true);
+                    compute_scores<T, L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
+                                                     resident, true);
                     if (mine.n <= 0)
                         continue;
                     finish_scores<K, R>(scores, a, u, mine, t);
@@ -88,10 +89,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
                     if (lane == 0 && u.chunk == 0)
                         a.means[at + token] = mean[r];
                     if (a.dqkv)
-                        store_row<L>(a, u,
-                                     a.dqkv + (image * a.map.tokens + token) * 3 * channels +
-                                         u.head * a.width,
-                                     a.write, dq[r], a.sizes.scale);
+                        store_row<L>(a, u, dqkv_of<T>(a, u, image, token), a.write, dq[r],
+                                     a.sizes.scale);
                 }
         }
         if (one_tile && dbias)
@@ -107,7 +106,7 @@ template <int L, int K, int R> VT_KERNEL go_back_to_queries(attention a)
 
 /* Rows are keys, columns queries: dk and dv. The padded places' are summed over the block's images
  * by each warp: dpad[range][group][row tile][warp][head], key then value. */
-template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
+template <typename T, int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
 {
     const unit u = find_unit(a);
     const memory m = find_memory<R>(a, true);
@@ -119,8 +118,8 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
         dpad_k[l] = dpad_v[l] = 0;
 
     for (int64_t image = u.first_image; image < u.last_image; image++) {
-        const source from[4] = {part_of(a, u, image, K_PART), part_of(a, u, image, V_PART),
-                                part_of(a, u, image, Q), dy_of(a, u, image)};
+        const source<T> from[4] = {part_of<T>(a, u, image, K_PART), part_of<T>(a, u, image, V_PART),
+                                   part_of<T>(a, u, image, Q), dy_of<T>(a, u, image)};
         const int64_t at = (image * a.sizes.heads + u.head) * a.map.tokens;
         for (int pass = 0; pass < a.cut.passes; pass++) {
             const rows mine = find_rows<R>(a, u, pass, keys);
@@ -130,9 +129,9 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
             for (int i = 0; i * VT_WARP * K < n; i++) {
                 const tile<K> t = find_tile<K>(i, n, n, false);
                 float scores[R][K], dweights[R][K];
-                compute_scores<L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
-                                              pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1,
-                                              true);
+                compute_scores<T, L, K, R, true>(scores, dweights, a, u, m, from, mine, t,
+                                                 pass > 0 && a.cut.tiles == 1 && a.cut.chunks == 1,
+                                                 true);
                 if (mine.n <= 0)
                     continue;
                 uint32_t kept = 0;
@@ -170,8 +169,7 @@ template <int L, int K, int R> VT_KERNEL go_back_to_keys(attention a)
                         dpad_v[l] += dv[r][l];
                     }
                 } else if (a.dqkv) {
-                    float *to = a.dqkv + (image * a.map.tokens + u.token[key]) * 3 * channels +
-                                u.head * a.width;
+                    T *to = dqkv_of<T>(a, u, image, u.token[key]);
                     store_row<L>(a, u, to + K_PART * channels, a.write, dk[r], a.sizes.scale);
                     store_row<L>(a, u, to + V_PART * channels, a.write, dv[r], 1.0f);
                 }
@@ -232,6 +230,30 @@ VT_KERNEL add_to_pad_bias(float *dpad_bias, const float *sums, int64_t channels,
     dpad_bias[(1 + value) * channels + head * width + i % width] += sums[i];
 }
 
+/* How the pass is cut: in two ways over the scores, or in one on tensor cores. */
+struct cuts {
+    bool mma, at_once;
+    plan queries, keys; /* the same if at once */
+};
+
+static cuts cut_pass(bool mma, const vt_attention_map *map, const vt_attention_sizes *sizes)
+{
+    cuts c = {};
+    c.mma = mma;
+    if (!mma) {
+        c.queries = cut_work(map, sizes, TO_QUERIES);
+        c.keys = cut_work(map, sizes, TO_KEYS);
+        return c;
+    }
+    c.queries = c.keys = cut_for_tensor_cores(map, sizes, BOTH_WAYS);
+    c.at_once = c.queries.shared <= MMA_SHARED;
+    if (!c.at_once) {
+        c.queries = cut_for_tensor_cores(map, sizes, TO_QUERIES);
+        c.keys = cut_for_tensor_cores(map, sizes, TO_KEYS);
+    }
+    return c;
+}
+
 /* Scratch memory in floats: means, and where there are tables or padded places their partial sums,
  * followed by those sums. */
 struct scratch {
@@ -239,20 +261,19 @@ struct scratch {
     int64_t bias_parts, pad_parts;
 };
 
-static scratch lay_out(const vt_attention_map *map, const vt_attention_sizes *sizes)
+static scratch lay_out(const cuts &c, const vt_attention_map *map, const vt_attention_sizes *sizes)
 {
-    const plan queries = cut_work(map, sizes, TO_QUERIES), keys = cut_work(map, sizes, TO_KEYS);
     const int64_t square = sizes->heads * map->places * map->places;
     scratch s = {};
     s.size = sizes->batch * sizes->heads * map->tokens;
     if (map->table_rows > 0) {
-        s.bias_parts = queries.ranges * map->windows;
+        s.bias_parts = c.queries.ranges * map->windows;
         s.dbias = s.size;
         s.bias_sums = s.dbias + s.bias_parts * square;
         s.size = s.bias_sums + square;
     }
     if (map->max_pads > 0) {
-        s.pad_parts = keys.ranges * map->n_groups * keys.row_tiles * keys.warps;
+        s.pad_parts = c.keys.ranges * map->n_groups * c.keys.row_tiles * c.keys.warps;
         s.dpad = s.size;
         s.pad_sums = s.dpad + s.pad_parts * 2 * sizes->channels;
         s.size = s.pad_sums + 2 * sizes->channels;
@@ -260,9 +281,12 @@ static scratch lay_out(const vt_attention_map *map, const vt_attention_sizes *si
     return s;
 }
 
+/* Enough for any type. */
 size_t VT_CUDA(attention_scratch)(const vt_attention_map *map, const vt_attention_sizes *sizes)
 {
-    return (size_t)lay_out(map, sizes).size * sizeof(float);
+    const int64_t plain = lay_out(cut_pass(false, map, sizes), map, sizes).size;
+    const int64_t mma = lay_out(cut_pass(true, map, sizes), map, sizes).size;
+    return (size_t)(plain > mma ? plain : mma) * sizeof(float);
 }
 
 static void add_parts(vt_dev *d, float *sums, const float *parts, int64_t n_parts, int64_t n)
@@ -271,42 +295,63 @@ static void add_parts(vt_dev *d, float *sums, const float *parts, int64_t n_part
               n_parts, n);
 }
 
+static void go_to_queries(vt_dev *d, const cuts &c, vt_dtype type, attention a)
+{
+    const vt_buf like = {nullptr, type};
+    a.cut = c.queries;
+    if (a.cut.blocks <= 0)
+        return;
+    if (c.mma)
+        vt_attention_back_on_tensor_cores(d, a, c.at_once ? (int)BOTH_WAYS : (int)TO_QUERIES);
+    else
+        VT_BY_TYPE(like, T, VT_ATTENTION_LAUNCH(d, go_back_to_queries, T, a));
+}
+
+static void go_to_keys(vt_dev *d, const cuts &c, vt_dtype type, attention a)
+{
+    const vt_buf like = {nullptr, type};
+    a.cut = c.keys;
+    if (c.at_once || a.cut.blocks <= 0 || (!a.dqkv && !a.dpad))
+        return;
+    if (c.mma)
+        vt_attention_back_on_tensor_cores(d, a, TO_KEYS);
+    else
+        VT_BY_TYPE(like, T, VT_ATTENTION_LAUNCH(d, go_back_to_keys, T, a));
+}
+
 void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, float *dpad_bias,
                             vt_buf dy, vt_buf qkv, const float *lse, const float *table,
                             const float *pad_bias, const vt_attention_map *map,
                             const vt_attention_sizes *sizes, const vt_step *step, void *room)
 {
-    const scratch s = lay_out(map, sizes);
+    const cuts c = cut_pass(on_tensor_cores(qkv, sizes), map, sizes);
+    const scratch s = lay_out(c, map, sizes);
     const bool to_table = dtable && map->table_rows > 0, to_pads = dpad_bias && map->max_pads > 0;
     const int64_t pairs = map->places * map->places, heads = sizes->heads;
     float *floats = static_cast<float *>(room);
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
     if (sizes->batch == 0)
         return;
-    a.dy = vt_floats(dy);
+    a.dy = dy.data;
     a.saved_lse = lse;
-    a.dqkv = vt_floats(dqkv);
+    a.dqkv = dqkv.data;
     a.write = write;
     a.means = floats + s.means;
+    if (to_pads)
+        a.dpad = floats + s.dpad;
     if (to_table) {
         /* A window may have several groups, and no pair of places of two of them is written. */
         a.dbias = floats + s.dbias;
         vt_gpu_clear(vt_dev_gpu(d), a.dbias,
                      (size_t)(s.bias_parts * heads * pairs) * sizeof *a.dbias);
     }
-    a.cut = cut_work(map, sizes, TO_QUERIES);
-    if (a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, go_back_to_queries, a);
+    go_to_queries(d, c, qkv.type, a);
     if (to_table) {
         add_parts(d, floats + s.bias_sums, a.dbias, s.bias_parts, heads * pairs);
         VT_LAUNCH(d, add_to_table, vt_blocks(map->table_rows * heads * VT_WARP), VT_THREADS, 0,
                   dtable, floats + s.bias_sums, map->bias_row, pairs, map->table_rows, heads);
     }
-    if (to_pads)
-        a.dpad = floats + s.dpad;
-    a.cut = cut_work(map, sizes, TO_KEYS);
-    if ((a.dqkv || to_pads) && a.cut.blocks > 0)
-        VT_ATTENTION_LAUNCH(d, go_back_to_keys, a);
+    go_to_keys(d, c, qkv.type, a);
     if (to_pads) {
         add_parts(d, floats + s.pad_sums, a.dpad, s.pad_parts, 2 * sizes->channels);
         VT_LAUNCH(d, add_to_pad_bias, vt_blocks(2 * sizes->channels), VT_THREADS, 0, dpad_bias,

@@ -86,15 +86,15 @@ VT_DEVICE double add_chunks(const double *partial, int chunks)
 }
 
 /* sum(x - x[0]) and sum((x - x[0])^2) */
-VT_KERNEL sum_values(double *partial, const float *x, division v)
+template <typename T> VT_KERNEL sum_values(double *partial, const T *x, division v)
 {
     const place p = find_place(v);
-    const double start = p.c < v.cols ? (double)x[p.c] : 0;
+    const double start = p.c < v.cols ? (double)vt_get(&x[p.c]) : 0;
     double sum = 0, squares = 0;
     for (int64_t r = p.first; r < p.end; r += AT_ONCE * p.step) {
         float value[AT_ONCE];
         for (int i = 0; i < AT_ONCE; i++)
-            value[i] = r + i * p.step < p.end ? x[(r + i * p.step) * v.cols + p.c] : 0.0f;
+            value[i] = r + i * p.step < p.end ? vt_get(&x[(r + i * p.step) * v.cols + p.c]) : 0.0f;
         for (int i = 0; i < AT_ONCE; i++) {
             const double off = r + i * p.step < p.end ? (double)value[i] - start : 0;
             sum += off;
@@ -104,10 +104,11 @@ VT_KERNEL sum_values(double *partial, const float *x, division v)
     give_sums(partial, v, p.c, sum, squares);
 }
 
-struct statistics {
+template <typename T> struct statistics {
     double *mean, *rstd;
     float *line, *running_mean, *running_var;
-    const float *x, *w, *b;
+    const T *x;
+    const float *w, *b;
     const double *partial; /* NULL: the running statistics are taken */
     int64_t rows, cols;
     int chunks;
@@ -116,7 +117,7 @@ struct statistics {
 };
 
 /* A warp a column: its statistics, and the line that all its values lie on. */
-VT_KERNEL find_statistics(statistics a)
+template <typename T> VT_KERNEL find_statistics(statistics<T> a)
 {
     const int64_t c = vt_index() / VT_WARP;
     if (c >= a.cols)
@@ -130,7 +131,7 @@ VT_KERNEL find_statistics(statistics a)
         squares -= off * off * rows;
         if (squares < 0) /* equal values, and their rounding */
             squares = 0;
-        mean = (double)a.x[c] + off;
+        mean = (double)vt_get(&a.x[c]) + off;
         var = squares / rows;
         if (threadIdx.x % VT_WARP == 0 && !a.step->stopped) {
             const double unbiased = squares / (rows > 1 ? rows - 1 : 1);
@@ -162,7 +163,8 @@ VT_DEVICE float value_on(const column &line, float x)
     return fmaf(line.slope, x - line.centre, line.shift);
 }
 
-VT_KERNEL apply(float *y, const float *x, const float *line, vt_activation_kind kind, division v)
+template <typename T>
+VT_KERNEL apply(T *y, const T *x, const float *line, vt_activation_kind kind, division v)
 {
     const place p = find_place(v);
     if (p.c >= v.cols)
@@ -171,31 +173,35 @@ VT_KERNEL apply(float *y, const float *x, const float *line, vt_activation_kind 
     for (int64_t r = p.first; r < p.end; r += AT_ONCE * p.step) {
         float value[AT_ONCE];
         for (int i = 0; i < AT_ONCE; i++)
-            value[i] = r + i * p.step < p.end ? x[(r + i * p.step) * v.cols + p.c] : 0.0f;
+            value[i] = r + i * p.step < p.end ? vt_get(&x[(r + i * p.step) * v.cols + p.c]) : 0.0f;
         for (int i = 0; i < AT_ONCE; i++)
             if (r + i * p.step < p.end)
-                y[(r + i * p.step) * v.cols + p.c] = vt_activate(value_on(on, value[i]), kind);
+                vt_put(&y[(r + i * p.step) * v.cols + p.c],
+                       vt_activate(value_on(on, value[i]), kind));
     }
 }
 
-struct backward {
-    float *dx, *dw, *db;
+template <typename T> struct backward {
+    T *dx;
+    float *dw, *db;
     double *partial;
     float *coefficient; /* [3][cols]: slope, pull, shift */
-    const float *dy, *x, *w, *line;
+    const T *dy, *x;
+    const float *w, *line;
     const double *mean, *rstd;
     vt_activation_kind kind;
     bool write, training;
 };
 
 /* The gradient before the activation, if there is one. */
-VT_DEVICE float before_activation(const backward &a, const column &on, float x, float dy)
+template <typename T>
+VT_DEVICE float before_activation(const backward<T> &a, const column &on, float x, float dy)
 {
     return a.line ? dy * vt_activate_slope(value_on(on, x), a.kind) : dy;
 }
 
 /* sum(g) and sum(g (x - mean)) */
-VT_KERNEL sum_gradients(backward a, division v)
+template <typename T> VT_KERNEL sum_gradients(backward<T> a, division v)
 {
     const place p = find_place(v);
     const bool exists = p.c < v.cols;
@@ -206,8 +212,8 @@ VT_KERNEL sum_gradients(backward a, division v)
         float x[AT_ONCE], g[AT_ONCE];
         for (int i = 0; i < AT_ONCE; i++) {
             const int64_t at = (r + i * p.step) * v.cols + p.c;
-            x[i] = r + i * p.step < p.end ? a.x[at] : 0.0f;
-            g[i] = r + i * p.step < p.end ? a.dy[at] : 0.0f;
+            x[i] = r + i * p.step < p.end ? vt_get(&a.x[at]) : 0.0f;
+            g[i] = r + i * p.step < p.end ? vt_get(&a.dy[at]) : 0.0f;
         }
         for (int i = 0; i < AT_ONCE; i++) {
             if (r + i * p.step >= p.end)
@@ -222,7 +228,7 @@ VT_KERNEL sum_gradients(backward a, division v)
 
 /* dx = w rstd (g - mean(g) - xhat mean(g xhat)), the means 0 where the statistics are constants,
  * sorted by g, x - centre and 1. A warp a column. */
-VT_KERNEL find_gradients(backward a, division v)
+template <typename T> VT_KERNEL find_gradients(backward<T> a, division v)
 {
     const int64_t c = vt_index() / VT_WARP;
     if (c >= v.cols)
@@ -245,7 +251,7 @@ VT_KERNEL find_gradients(backward a, division v)
 }
 
 /* dx = slope g + pull (x - centre) + shift */
-VT_KERNEL apply_gradients(backward a, division v)
+template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
 {
     const place p = find_place(v);
     if (p.c >= v.cols)
@@ -257,8 +263,8 @@ VT_KERNEL apply_gradients(backward a, division v)
         float x[AT_ONCE], g[AT_ONCE];
         for (int i = 0; i < AT_ONCE; i++) {
             const int64_t at = (r + i * p.step) * v.cols + p.c;
-            x[i] = r + i * p.step < p.end ? a.x[at] : 0.0f;
-            g[i] = r + i * p.step < p.end ? a.dy[at] : 0.0f;
+            x[i] = r + i * p.step < p.end ? vt_get(&a.x[at]) : 0.0f;
+            g[i] = r + i * p.step < p.end ? vt_get(&a.dy[at]) : 0.0f;
         }
         for (int i = 0; i < AT_ONCE; i++) {
             if (r + i * p.step >= p.end)
@@ -284,37 +290,43 @@ static float *coefficients_in(void *scratch, const division &v)
 
 enum { ROOM_BYTES = WARPS * 2 * VT_WARP * sizeof(double) };
 
+template <typename T>
+static void go_forward(vt_dev *d, T *y, const statistics<T> &a, const vt_batchnorm_sizes *sizes,
+                       const division &sums, double *partial)
+{
+    const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
+    if (partial)
+        VT_LAUNCH(d, sum_values<T>, grid_of(sums), VT_THREADS, ROOM_BYTES, partial, a.x, sums);
+    VT_LAUNCH(d, find_statistics<T>, vt_blocks(sizes->cols * VT_WARP), VT_THREADS, 0, a);
+    VT_LAUNCH(d, apply<T>, grid_of(rows), VT_THREADS, 0, y, a.x, a.line, sizes->activation, rows);
+}
+
 void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, float *line,
                             float *running_mean, float *running_var, vt_buf x, const float *w,
                             const float *b, const vt_batchnorm_sizes *sizes, const vt_step *step,
                             void *scratch)
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
-    const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
     double *partial = sizes->training ? static_cast<double *>(scratch) : nullptr;
     if (!line)
         line = coefficients_in(scratch, sums);
-    const statistics a = {mean,
-                          rstd,
-                          line,
-                          running_mean,
-                          running_var,
-                          vt_floats(x),
-                          w,
-                          b,
-                          partial,
-                          sizes->rows,
-                          sizes->cols,
-                          sums.chunks,
-                          (double)sizes->eps,
-                          (double)sizes->momentum,
-                          step};
-    if (partial)
-        VT_LAUNCH(d, sum_values, grid_of(sums), VT_THREADS, ROOM_BYTES, partial, vt_floats(x),
-                  sums);
-    VT_LAUNCH(d, find_statistics, vt_blocks(sizes->cols * VT_WARP), VT_THREADS, 0, a);
-    VT_LAUNCH(d, apply, grid_of(rows), VT_THREADS, 0, vt_floats(y), vt_floats(x), line,
-              sizes->activation, rows);
+    VT_BY_TYPE(y, T,
+               const statistics<T> a = {mean, rstd, line, running_mean, running_var,
+                                        vt_values<T>(x), w, b, partial, sizes->rows, sizes->cols,
+                                        sums.chunks, (double)sizes->eps, (double)sizes->momentum,
+                                        step};
+               go_forward(d, vt_values<T>(y), a, sizes, sums, partial));
+}
+
+template <typename T>
+static void go_backward(vt_dev *d, const backward<T> &a, const vt_batchnorm_sizes *sizes)
+{
+    const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
+    const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
+    VT_LAUNCH(d, sum_gradients<T>, grid_of(sums), VT_THREADS, ROOM_BYTES, a, sums);
+    VT_LAUNCH(d, find_gradients<T>, vt_blocks(sizes->cols * VT_WARP), VT_THREADS, 0, a, sums);
+    if (a.dx)
+        VT_LAUNCH(d, apply_gradients<T>, grid_of(rows), VT_THREADS, 0, a, rows);
 }
 
 void VT_CUDA(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
@@ -322,23 +334,10 @@ void VT_CUDA(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *
                             const float *line, const vt_batchnorm_sizes *sizes, void *scratch)
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
-    const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
-    const backward a = {vt_floats(dx),
-                        dw,
-                        db,
-                        static_cast<double *>(scratch),
-                        coefficients_in(scratch, sums),
-                        vt_floats(dy),
-                        vt_floats(x),
-                        w,
-                        line,
-                        mean,
-                        rstd,
-                        sizes->activation,
-                        write,
-                        sizes->training};
-    VT_LAUNCH(d, sum_gradients, grid_of(sums), VT_THREADS, ROOM_BYTES, a, sums);
-    VT_LAUNCH(d, find_gradients, vt_blocks(sizes->cols * VT_WARP), VT_THREADS, 0, a, sums);
-    if (a.dx)
-        VT_LAUNCH(d, apply_gradients, grid_of(rows), VT_THREADS, 0, a, rows);
+    VT_BY_TYPE(dy, T,
+               const backward<T> a = {vt_values<T>(dx), dw, db, static_cast<double *>(scratch),
+                                      coefficients_in(scratch, sums), vt_values<T>(dy),
+                                      vt_values<T>(x), w, line, mean, rstd, sizes->activation,
+                                      write, sizes->training};
+               go_backward(d, a, sizes));
 }

@@ -2,18 +2,16 @@
  * Convolution as a product of matrices whose left one, (places, taps * channels), is never made:
  * each block fetches its tiles straight from the map. Tiles go through two buffers of shared
  * memory, so that the next is on its way while one is multiplied.
+ * This is how fp32 goes; the tensor cores have conv_mma.cu.
  */
 #include "kernels/cuda/column_sums.cuh"
 #include "kernels/cuda/conv.cuh"
 
 enum {
-    DEPTH = 16,             /* terms of the sums that a tile holds */
-    BLOCKS = 132,           /* wanted in a grid */
-    MOST_PARTS = 256,       /* of the weight's gradient, ... */
-    PART_PLACES = 128,      /* ... each of at least this many places, ... */
-    PARTS_FLOATS = 1 << 24, /* ... and all together of at most this many floats */
-    BIAS_PARTS = 256,
-    BIAS_ROWS = 64, /* the same of the bias's gradient */
+    DEPTH = 16,       /* terms of the sums that a tile holds */
+    BLOCKS = 132,     /* wanted in a grid */
+    BIAS_PARTS = 256, /* of the bias's gradient, ... */
+    BIAS_ROWS = 64,   /* ... each of at least this many places */
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -264,6 +262,10 @@ void VT_CUDA(conv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, vt_buf b,
         (d, y, x, w, b, sizes->batch * sizes->H * sizes->W, sizes->O, sizes->C, scratch);
         return;
     }
+    if (y.type != VT_F32) {
+        vt_conv_mma_pass(d, y, true, x, w, b, vt_conv_forward(sizes), scratch);
+        return;
+    }
     places_pass a = {};
     a.to = vt_floats(y);
     a.write = true;
@@ -290,7 +292,10 @@ void VT_CUDA(conv_bwd_x)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
     for (int64_t i = 0; i < sizes->stride && i < sizes->H; i++)
         for (int64_t j = 0; j < sizes->stride && j < sizes->W; j++) {
             a.p = vt_conv_backward(sizes, i, j);
-            run_pass(d, a, vt_floats(w));
+            if (dx.type == VT_F32)
+                run_pass(d, a, vt_floats(w));
+            else
+                vt_conv_mma_pass(d, dx, write, dy, w, {}, a.p, scratch);
         }
 }
 
@@ -383,27 +388,15 @@ VT_KERNEL multiply_gradients(float *partial, const float *dy, const float *x, vt
     }
 }
 
-/* How the weight's gradient is cut. */
-struct weight_cut {
-    int64_t side;          /* of the tiles */
-    int64_t down, across;  /* tiles of a group */
-    int64_t parts, height; /* of places, and how many of them a part has */
-};
-
-static weight_cut cut_weight(const vt_conv_pass &p)
+/* The side of the tiles. */
+static int64_t weight_side(const vt_conv_pass &p)
 {
-    const int64_t places = p.batch * p.h * p.w, weights = p.groups * p.by_group;
-    weight_cut cut = {};
-    cut.side = p.O > 64 && p.by_output > 64 ? 128 : 64;
-    cut.down = vt_ceil_div(p.O, cut.side);
-    cut.across = vt_ceil_div(p.by_output, cut.side);
-    const int64_t tiles = larger(cut.down * cut.across * p.groups, 1);
-    int64_t parts = smaller(vt_ceil_div(BLOCKS, tiles), MOST_PARTS);
-    parts = smaller(parts, places / PART_PLACES);
-    parts = larger(smaller(parts, PARTS_FLOATS / larger(weights, 1)), 1);
-    cut.height = larger(vt_ceil_div(vt_ceil_div(places, parts), DEPTH) * DEPTH, DEPTH);
-    cut.parts = vt_ceil_div(places, cut.height);
-    return cut;
+    return p.O > 64 && p.by_output > 64 ? 128 : 64;
+}
+
+static vt_weight_cut cut_weight(const vt_conv_pass &p)
+{
+    return vt_cut_weight(p, weight_side(p), weight_side(p), BLOCKS, DEPTH);
 }
 
 static int64_t bias_parts(int64_t places)
@@ -418,16 +411,21 @@ size_t VT_CUDA(conv_scratch)(const vt_conv_sizes *sizes, bool backward)
     const int64_t places = p.batch * p.h * p.w;
     if (is_linear(sizes))
         return VT_CUDA(linear_scratch)(places, sizes->O, sizes->C, backward);
-    if (!backward)
-        return (size_t)(p.groups * taps * p.C * vt_ceil_div(p.O, 4) * 4) * sizeof(float);
+    const size_t mma = vt_conv_mma_scratch(sizes, backward);
+    if (!backward) {
+        const size_t size =
+            (size_t)(p.groups * taps * p.C * vt_ceil_div(p.O, 4) * 4) * sizeof(float);
+        return size > mma ? size : mma;
+    }
     const int64_t packed = p.groups * taps * p.O * vt_ceil_div(p.C, 4) * 4;
     const int64_t partial = cut_weight(p).parts * p.groups * p.by_group;
     const int64_t sums = bias_parts(places) * sizes->O;
-    return (size_t)larger(larger(partial, sums), packed) * sizeof(float);
+    const size_t size = (size_t)larger(larger(partial, sums), packed) * sizeof(float);
+    return size > mma ? size : mma;
 }
 
 template <int BM, int BN, int TM, int TN>
-static void run_gradients(vt_dev *d, const weight_cut &cut, float *partial, const float *dy,
+static void run_gradients(vt_dev *d, const vt_weight_cut &cut, float *partial, const float *dy,
                           const float *x, const vt_conv_pass &p)
 {
     const int64_t blocks = cut.across * cut.down * p.groups * cut.parts;
@@ -448,9 +446,11 @@ void VT_CUDA(conv_bwd_w)(vt_dev *d, float *dw, float *db, vt_buf dy, vt_buf x,
         VT_CUDA(linear_bwd_w)(d, dw, db, dy, x, places, sizes->O, sizes->C, scratch);
         return;
     }
-    if (dw && places * weights > 0) {
-        const weight_cut cut = cut_weight(p);
-        if (cut.side == 128)
+    if (dw && x.type != VT_F32) {
+        vt_conv_mma_weight(d, dw, dy, x, p, scratch);
+    } else if (dw && places * weights > 0) {
+        const vt_weight_cut cut = cut_weight(p);
+        if (weight_side(p) == 128)
             run_gradients<128, 128, 8, 8>(d, cut, partial, vt_floats(dy), vt_floats(x), p);
         else
             run_gradients<64, 64, 8, 4>(d, cut, partial, vt_floats(dy), vt_floats(x), p);

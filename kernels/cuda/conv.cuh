@@ -2,7 +2,7 @@
 #ifndef VT_CUDA_CONV_CUH
 #define VT_CUDA_CONV_CUH
 
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/places.cuh"
 
 /*
  * The forward pass and the gradient of the input are the same computation: for all images, all
@@ -83,15 +83,59 @@ static inline vt_conv_pass vt_conv_backward(const vt_conv_sizes *s, int64_t row,
     return p;
 }
 
-/* COUNT numbers side by side, in one piece if there are four of them. */
+/* How the weight's gradient is cut: into tiles of outputs by (tap, channel), and its sums into
+ * parts of some places each, which are added in order. */
+struct vt_weight_cut {
+    int64_t down, across;  /* tiles of a group */
+    int64_t parts, height; /* height: places of a part, a multiple of `depth` */
+};
+
+/* Tiles are `tall` by `wide`, and a grid of `blocks` of them is wanted. */
+static inline vt_weight_cut vt_cut_weight(const vt_conv_pass &p, int64_t tall, int64_t wide,
+                                          int64_t blocks, int64_t depth)
+{
+    enum {
+        MOST_PARTS = 256,
+        PART_PLACES = 128 /* at least */,
+        PARTS_FLOATS = 1 << 24 /* of all */
+    };
+    const int64_t places = p.batch * p.h * p.w, weights = p.groups * p.by_group;
+    vt_weight_cut cut = {vt_ceil_div(p.O, tall), vt_ceil_div(p.by_output, wide), 1, depth};
+    const int64_t tiles = cut.down * cut.across * p.groups;
+    const int64_t most[] = {vt_ceil_div(blocks, tiles > 1 ? tiles : 1), MOST_PARTS,
+                            places / PART_PLACES, PARTS_FLOATS / (weights > 1 ? weights : 1)};
+    int64_t parts = most[0];
+    for (int i = 1; i < 4; i++)
+        parts = most[i] < parts ? most[i] : parts;
+    const int64_t height = vt_ceil_div(places, parts > 1 ? parts : 1);
+    cut.height = (height > 1 ? vt_ceil_div(height, depth) : 1) * depth;
+    cut.parts = vt_ceil_div(places, cut.height);
+    return cut;
+}
+
+/*
+ * conv_mma.cu: the same by the tensor cores, for buffers of type TF32 and BF16. scratch:
+ * vt_conv_mma_scratch(...) bytes.
+ */
+size_t vt_conv_mma_scratch(const vt_conv_sizes *sizes, bool backward);
+/* A pass. bias (groups * O); its data may be NULL. */
+void vt_conv_mma_pass(vt_dev *d, vt_buf to, bool write, vt_buf from, vt_buf w, vt_buf bias,
+                      const vt_conv_pass &p, void *scratch);
+/* dw += ..., of the forward pass p. */
+void vt_conv_mma_weight(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_conv_pass &p,
+                        void *scratch);
+
+/* COUNT numbers side by side: one, or pieces of sixteen bytes, or of eight for four bfloat16. */
 template <int COUNT> VT_DEVICE void vt_take(float *to, const float *from)
 {
-    if (COUNT == 4) {
-        const float4 x = *reinterpret_cast<const float4 *>(from);
-        to[0] = x.x;
-        to[1] = x.y;
-        to[2] = x.z;
-        to[3] = x.w;
+    if (COUNT % 4 == 0) {
+        for (int i = 0; i < COUNT; i += 4) {
+            const float4 x = *reinterpret_cast<const float4 *>(from + i);
+            to[i] = x.x;
+            to[i + 1] = x.y;
+            to[i + 2] = x.z;
+            to[i + 3] = x.w;
+        }
     } else {
         for (int i = 0; i < COUNT; i++)
             to[i] = from[i];
@@ -104,6 +148,30 @@ template <int COUNT> VT_DEVICE void vt_put(float *to, const float *from)
     else
         for (int i = 0; i < COUNT; i++)
             to[i] = from[i];
+}
+
+template <int COUNT> VT_DEVICE void vt_take(float *to, const vt_bf16 *from)
+{
+    if constexpr (COUNT == 1) {
+        to[0] = vt_get(from);
+    } else {
+        const auto pairs = *reinterpret_cast<const vt_pack<uint32_t, COUNT / 2> *>(from);
+        for (int i = 0; i < COUNT / 2; i++) {
+            const uint32_t two[] = {pairs.at[i] << 16, pairs.at[i] & 0xffff0000u};
+            memcpy(to + 2 * i, two, sizeof two);
+        }
+    }
+}
+template <int COUNT> VT_DEVICE void vt_put(vt_bf16 *to, const float *from)
+{
+    if constexpr (COUNT == 1) {
+        vt_put(to, from[0]);
+    } else {
+        vt_pack<uint32_t, COUNT / 2> pairs;
+        for (int i = 0; i < COUNT / 2; i++)
+            pairs.at[i] = vt_bf16_pair(from[2 * i], from[2 * i + 1]);
+        *reinterpret_cast<vt_pack<uint32_t, COUNT / 2> *>(to) = pairs;
+    }
 }
 
 /* dw (outputs, C, taps) += the parts of partial (parts, outputs, taps, C), in order. */

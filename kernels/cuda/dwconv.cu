@@ -11,19 +11,19 @@ enum {
     PART_PLACES = 256, /* of a part, at least */
 };
 
-/* packed (taps, C) of w (C, taps) */
-VT_KERNEL turn_weights(float *packed, const float *w, int64_t C, int64_t taps)
+/* packed (taps, C) of w (C, taps), in fp32 */
+template <typename T> VT_KERNEL turn_weights(float *packed, const T *w, int64_t C, int64_t taps)
 {
     const int64_t i = vt_index();
     if (i < C * taps)
-        packed[i] = w[i % C * taps + i / C];
+        packed[i] = vt_get(&w[i % C * taps + i / C]);
 }
 
 /* ---- forward, and the gradient of the input */
 
 /* A thread computes COUNT channels of PLACES places. */
-template <int COUNT>
-VT_KERNEL slide(float *to, bool write, const float *from, const float *packed, vt_conv_pass p)
+template <typename T, int COUNT>
+VT_KERNEL slide(T *to, bool write, const T *from, const float *packed, vt_conv_pass p)
 {
     const int64_t C = p.groups, across = (p.w + PLACES - 1) / PLACES;
     int64_t rest = vt_index();
@@ -35,7 +35,7 @@ VT_KERNEL slide(float *to, bool write, const float *from, const float *packed, v
     const int64_t first = y < 0 ? -y : 0, end = p.H - y < p.kh ? p.H - y : p.kh;
     float sum[PLACES][COUNT] = {};
     for (int64_t r = first; r < end; r++) {
-        const float *line = from + (image * p.H + y + r) * p.W * C + c;
+        const T *line = from + (image * p.H + y + r) * p.W * C + c;
         for (int64_t q = 0; q < p.kw; q++) {
             float w[COUNT];
             vt_take<COUNT>(w, packed + (p.at + r * p.by_row + q * p.by_column) * C + c);
@@ -50,9 +50,9 @@ VT_KERNEL slide(float *to, bool write, const float *from, const float *packed, v
             }
         }
     }
-    float *at = to + ((image * p.to_H + p.row + i * p.apart) * p.to_W + p.column) * C + c;
+    T *at = to + ((image * p.to_H + p.row + i * p.apart) * p.to_W + p.column) * C + c;
     for (int n = 0; n < PLACES; n++) {
-        float *place = at + (j + n) * p.apart * C;
+        T *place = at + (j + n) * p.apart * C;
         if (j + n >= p.w)
             break;
         if (!write) {
@@ -65,34 +65,35 @@ VT_KERNEL slide(float *to, bool write, const float *from, const float *packed, v
     }
 }
 
-static void run_pass(vt_dev *d, float *to, bool write, const float *from, const float *packed,
+/* Sixteen bytes of channels at once, where they go into them. */
+template <typename T>
+static void run_pass(vt_dev *d, vt_buf to, bool write, vt_buf from, const float *packed,
                      const vt_conv_pass &p)
 {
+    enum { COUNT = 16 / sizeof(T) };
     const int64_t strips = p.batch * p.h * vt_ceil_div(p.w, PLACES);
-    if (strips * p.groups == 0)
-        return;
-    if (p.groups % 4 == 0)
-        VT_LAUNCH(d, slide<4>, vt_blocks(strips * (p.groups / 4)), VT_THREADS, 0, to, write, from,
-                  packed, p);
-    else
-        VT_LAUNCH(d, slide<1>, vt_blocks(strips * p.groups), VT_THREADS, 0, to, write, from, packed,
-                  p);
+    const bool whole = p.groups % COUNT == 0;
+    auto *const kernel = whole ? &slide<T, COUNT> : &slide<T, 1>;
+    if (strips * p.groups > 0)
+        VT_LAUNCH(d, kernel, vt_blocks(strips * (p.groups / (whole ? COUNT : 1))), VT_THREADS, 0,
+                  vt_values<T>(to), write, vt_values<T>(from), packed, p);
 }
 
 static float *pack(vt_dev *d, vt_buf w, const vt_conv_sizes *sizes, void *scratch)
 {
     float *packed = static_cast<float *>(scratch);
     const int64_t taps = sizes->kernel * sizes->kernel;
-    VT_LAUNCH(d, turn_weights, vt_blocks(sizes->C * taps), VT_THREADS, 0, packed, vt_floats(w),
-              sizes->C, taps);
+    VT_BY_TYPE(w, T,
+               VT_LAUNCH(d, turn_weights<T>, vt_blocks(sizes->C * taps), VT_THREADS, 0, packed,
+                         vt_values<T>(w), sizes->C, taps));
     return packed;
 }
 
 void VT_CUDA(dwconv_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf w, const vt_conv_sizes *sizes,
                          void *scratch)
 {
-    run_pass(d, vt_floats(y), true, vt_floats(x), pack(d, w, sizes, scratch),
-             vt_conv_forward(sizes));
+    const float *packed = pack(d, w, sizes, scratch);
+    VT_BY_TYPE(y, T, run_pass<T>(d, y, true, x, packed, vt_conv_forward(sizes)));
 }
 
 static void grade_input(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
@@ -101,15 +102,16 @@ static void grade_input(vt_dev *d, vt_buf dx, bool write, vt_buf dy, vt_buf w,
     const float *packed = pack(d, w, sizes, scratch);
     for (int64_t i = 0; i < sizes->stride && i < sizes->H; i++)
         for (int64_t j = 0; j < sizes->stride && j < sizes->W; j++)
-            run_pass(d, vt_floats(dx), write, vt_floats(dy), packed, vt_conv_backward(sizes, i, j));
+            VT_BY_TYPE(dx, T, run_pass<T>(d, dx, write, dy, packed, vt_conv_backward(sizes, i, j)));
 }
 
 /* ---- the gradient of the weight */
 
 /* partial (parts, taps, C). A block sums up to TAPS taps of VT_WARP channels over one part of the
  * places, every thread each LINES-th place. */
-VT_KERNEL sum_products(float *partial, const float *dy, const float *x, vt_conv_pass p,
-                       int64_t across, int64_t sets, int64_t height)
+template <typename T>
+VT_KERNEL sum_products(float *partial, const T *dy, const T *x, vt_conv_pass p, int64_t across,
+                       int64_t sets, int64_t height)
 {
     float *room = vt_shared<float>();
     const int64_t C = p.groups, places = p.batch * p.h * p.w;
@@ -128,13 +130,13 @@ VT_KERNEL sum_products(float *partial, const float *dy, const float *x, vt_conv_
         int64_t at = part * height + line, j = at % p.w, i = at / p.w % p.h;
         int64_t image = at / p.w / p.h;
         for (; at < end; at += LINES) {
-            const float value = dy[at * C + c];
+            const float value = vt_get(&dy[at * C + c]);
             const int y = (int)(p.top + i * p.step), left = (int)(p.left + j * p.step);
-            const float *from = x + image * p.H * p.W * C + c;
+            const T *from = x + image * p.H * p.W * C + c;
             for (int tap = 0; tap < TAPS; tap++) {
                 const int r = y + row[tap], q = left + column[tap];
                 if (tap < taps && (unsigned)r < (unsigned)p.H && (unsigned)q < (unsigned)p.W)
-                    sum[tap] = fmaf(value, from[((int64_t)r * p.W + q) * C], sum[tap]);
+                    sum[tap] = fmaf(value, vt_get(&from[((int64_t)r * p.W + q) * C]), sum[tap]);
             }
             for (j += LINES; j >= p.w;) {
                 j -= p.w;
@@ -194,9 +196,10 @@ static void grade_weight(vt_dev *d, float *dw, vt_buf dy, vt_buf x, const vt_con
     float *partial = static_cast<float *>(scratch);
     if (blocks == 0)
         return;
-    VT_LAUNCH(d, sum_products, dim3((unsigned)blocks), LINES * VT_WARP,
-              TAPS * LINES * VT_WARP * sizeof(float), partial, vt_floats(dy), vt_floats(x), p,
-              cut.across, cut.sets, cut.height);
+    VT_BY_TYPE(x, T,
+               VT_LAUNCH(d, sum_products<T>, dim3((unsigned)blocks), LINES * VT_WARP,
+                         TAPS * LINES * VT_WARP * sizeof(float), partial, vt_values<T>(dy),
+                         vt_values<T>(x), p, cut.across, cut.sets, cut.height));
     VT_LAUNCH(d, add_weight_parts, vt_blocks(sizes->C * taps), VT_THREADS, 0, dw, partial,
               (int64_t)1, sizes->C, taps, cut.parts);
 }

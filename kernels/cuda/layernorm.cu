@@ -12,10 +12,10 @@ enum {
 };
 
 /* Value k of a lane in a row, which is column c. */
-template <int VALUES>
-VT_DEVICE float value_at(const float *held, const float *row, int64_t cols, int k, int64_t c)
+template <int VALUES, typename T>
+VT_DEVICE float value_at(const float *held, const T *row, int64_t cols, int k, int64_t c)
 {
-    return VALUES > 0 ? held[k] : c < cols ? row[c] : 0.0f;
+    return VALUES > 0 ? held[k] : c < cols ? vt_get(&row[c]) : 0.0f;
 }
 template <int VALUES> VT_DEVICE int values_of(int64_t cols)
 {
@@ -28,9 +28,9 @@ VT_DEVICE float place_value(float xhat, float w, float b)
     return fmaf(xhat, w, b);
 }
 
-template <int VALUES>
-VT_KERNEL normalise(float *y, float *mean, float *rstd, const float *x, const float *w,
-                    const float *b, int64_t rows, int64_t cols, float eps)
+template <int VALUES, typename T>
+VT_KERNEL normalise(T *y, float *mean, float *rstd, const T *x, const float *w, const float *b,
+                    int64_t rows, int64_t cols, float eps)
 {
     const int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / VT_WARP;
     const int lane = (int)threadIdx.x % VT_WARP, values = values_of<VALUES>(cols);
@@ -41,7 +41,7 @@ VT_KERNEL normalise(float *y, float *mean, float *rstd, const float *x, const fl
     y += row * cols;
     for (int k = 0; k < VALUES; k++) {
         const int64_t c = lane + (int64_t)k * VT_WARP;
-        held[k] = c < cols ? x[c] : 0.0f;
+        held[k] = c < cols ? vt_get(&x[c]) : 0.0f;
     }
     for (int k = 0; k < values; k++)
         sum += value_at<VALUES>(held, x, cols, k, lane + (int64_t)k * VT_WARP);
@@ -59,13 +59,15 @@ VT_KERNEL normalise(float *y, float *mean, float *rstd, const float *x, const fl
     for (int k = 0; k < values; k++) {
         const int64_t c = lane + (int64_t)k * VT_WARP;
         if (c < cols)
-            y[c] = place_value((value_at<VALUES>(held, x, cols, k, c) - m) * s, w[c], b[c]);
+            vt_put(&y[c], place_value((value_at<VALUES>(held, x, cols, k, c) - m) * s, w[c], b[c]));
     }
 }
 
-struct backward {
-    float *dx, *y, *partial; /* [chunk][2][cols]: dw's sums, db's; NULL if nobody wants them */
-    const float *dy, *x, *w, *b, *mean, *rstd;
+template <typename T> struct backward {
+    T *dx, *y;
+    float *partial; /* [chunk][2][cols]: dw's sums, db's; NULL if nobody wants them */
+    const T *dy, *x;
+    const float *w, *b, *mean, *rstd;
     int64_t rows, cols, chunk_rows;
     bool write;
 };
@@ -93,7 +95,7 @@ VT_DEVICE void add_warps(float *to, const float *mine, float *room, int64_t cols
 /* dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy w, a block's rows one after the other in
  * each of its warps. dx may lie where dy does: a lane writes what it alone has read. A long row's
  * sums lie in `partial` from the beginning, and the block is one warp. */
-template <int VALUES> VT_KERNEL go_back(backward a)
+template <int VALUES, typename T> VT_KERNEL go_back(backward<T> a)
 {
     enum { HELD = VALUES > 0 ? VALUES : 1 };
     const int lane = (int)threadIdx.x % VT_WARP, values = values_of<VALUES>(a.cols);
@@ -107,12 +109,13 @@ template <int VALUES> VT_KERNEL go_back(backward a)
         sums[c] = 0;
     vt_warp_sync();
     for (int64_t r = first + threadIdx.x / VT_WARP; r < last; r += blockDim.x / VT_WARP) {
-        const float *x = a.x + r * cols, *dy = a.dy + r * cols, m = a.mean[r], s = a.rstd[r];
+        const T *x = a.x + r * cols, *dy = a.dy + r * cols;
+        const float m = a.mean[r], s = a.rstd[r];
         float sum = 0, dot = 0;
         for (int k = 0; k < VALUES; k++) {
             const int64_t c = lane + (int64_t)k * VT_WARP;
-            held_g[k] = c < cols ? dy[c] : 0.0f;
-            held_x[k] = c < cols ? x[c] : 0.0f;
+            held_g[k] = c < cols ? vt_get(&dy[c]) : 0.0f;
+            held_x[k] = c < cols ? vt_get(&x[c]) : 0.0f;
         }
         for (int k = 0; k < values; k++) {
             const int64_t c = lane + (int64_t)k * VT_WARP;
@@ -136,12 +139,12 @@ template <int VALUES> VT_KERNEL go_back(backward a)
             const int64_t c = lane + (int64_t)k * VT_WARP;
             if (c >= cols)
                 continue;
-            const float xhat = VALUES > 0 ? held_x[k] : (x[c] - m) * s;
+            const float xhat = VALUES > 0 ? held_x[k] : (vt_get(&x[c]) - m) * s;
             const float g = value_at<VALUES>(held_g, dy, cols, k, c) * a.w[c];
             if (a.dx)
                 vt_give(&a.dx[r * cols + c], a.write, s * fmaf(-xhat, mean_dot, g - mean_g));
             if (a.y)
-                a.y[r * cols + c] = place_value(xhat, a.w[c], a.b[c]);
+                vt_put(&a.y[r * cols + c], place_value(xhat, a.w[c], a.b[c]));
         }
     }
     if (VALUES > 0 && sums) {
@@ -171,26 +174,27 @@ VT_KERNEL add_chunks(float *dw, float *db, const float *partial, int64_t chunks,
 
 #define FOR_VALUES(X) X(1) X(2) X(3) X(4) X(6) X(8) X(12) X(16) X(24) X(32)
 
-typedef void forward_kernel(float *, float *, float *, const float *, const float *, const float *,
-                            int64_t, int64_t, float);
-static forward_kernel *choose_forward(int64_t cols)
+template <typename T>
+using forward_kernel = void(T *, float *, float *, const T *, const float *, const float *, int64_t,
+                            int64_t, float);
+template <typename T> static forward_kernel<T> *choose_forward(int64_t cols)
 {
 #define X(n)                                                                                       \
     if (cols <= n * VT_WARP)                                                                       \
-        return normalise<n>;
+        return normalise<n, T>;
     FOR_VALUES(X)
 #undef X
-    return normalise<0>;
+    return normalise<0, T>;
 }
 
-static void (*choose_backward(int64_t cols))(backward)
+template <typename T> static void (*choose_backward(int64_t cols))(backward<T>)
 {
 #define X(n)                                                                                       \
     if (cols <= n * VT_WARP)                                                                       \
-        return go_back<n>;
+        return go_back<n, T>;
     FOR_VALUES(X)
 #undef X
-    return go_back<0>;
+    return go_back<0, T>;
 }
 
 static bool is_long(int64_t cols)
@@ -215,8 +219,9 @@ size_t VT_CUDA(layernorm_scratch)(int64_t rows, int64_t cols)
 void VT_CUDA(layernorm_fwd)(vt_dev *d, vt_buf y, float *mean, float *rstd, vt_buf x, const float *w,
                             const float *b, int64_t rows, int64_t cols, float eps)
 {
-    VT_LAUNCH(d, choose_forward(cols), vt_blocks(rows * VT_WARP), VT_THREADS, 0, vt_floats(y), mean,
-              rstd, vt_floats(x), w, b, rows, cols, eps);
+    VT_BY_TYPE(x, T,
+               VT_LAUNCH(d, choose_forward<T>(cols), vt_blocks(rows * VT_WARP), VT_THREADS, 0,
+                         vt_values<T>(y), mean, rstd, vt_values<T>(x), w, b, rows, cols, eps));
 }
 
 void VT_CUDA(layernorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
@@ -225,21 +230,13 @@ void VT_CUDA(layernorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *
 {
     const int64_t chunk_rows = rows_of_chunk(rows, cols), chunks = vt_ceil_div(rows, chunk_rows);
     const size_t room = is_long(cols) ? 0 : (size_t)(WARPS * cols) * sizeof(float);
-    const backward a = {vt_floats(dx),
-                        vt_floats(y),
-                        dw || db ? scratch : nullptr,
-                        vt_floats(dy),
-                        vt_floats(x),
-                        w,
-                        b,
-                        mean,
-                        rstd,
-                        rows,
-                        cols,
-                        chunk_rows,
-                        write};
-    VT_LAUNCH(d, choose_backward(cols), dim3((unsigned)chunks),
-              (unsigned)(is_long(cols) ? VT_WARP : VT_THREADS), room, a);
+    VT_BY_TYPE(x, T,
+               const backward<T> a = {vt_values<T>(dx), vt_values<T>(y),
+                                      dw || db ? scratch : nullptr, vt_values<T>(dy),
+                                      vt_values<T>(x), w, b, mean, rstd, rows, cols, chunk_rows,
+                                      write};
+               VT_LAUNCH(d, choose_backward<T>(cols), dim3((unsigned)chunks),
+                         (unsigned)(is_long(cols) ? VT_WARP : VT_THREADS), room, a));
     if (dw || db)
         VT_LAUNCH(d, add_chunks, dim3((unsigned)vt_ceil_div(cols, VT_WARP), 2), VT_WARP * ADD_LANES,
                   VT_WARP * ADD_LANES * sizeof(float), dw, db, scratch, chunks, cols);

@@ -8,26 +8,28 @@ VT_DEVICE bool stands_before(float x, float at_label, int64_t c, int64_t label)
     return c != label && !(x < at_label) && !(x == at_label && c > label);
 }
 
-VT_KERNEL find_loss(float *loss, float *lse, int32_t *rank, const float *logits,
-                    const int32_t *labels, int64_t rows, int64_t classes, float smoothing)
+template <typename T>
+VT_KERNEL find_loss(float *loss, float *lse, int32_t *rank, const T *logits, const int32_t *labels,
+                    int64_t rows, int64_t classes, float smoothing)
 {
     const int64_t row = vt_index() / VT_WARP;
     const int lane = (int)threadIdx.x % VT_WARP;
     if (row >= rows)
         return;
-    const float *x = logits + row * classes;
+    const T *x = logits + row * classes;
     const int64_t label = labels[row];
-    const float at_label = x[label];
+    const float at_label = vt_get(&x[label]);
     float largest = -INFINITY, sum = 0, powers = 0;
     int before = 0;
     for (int64_t c = lane; c < classes; c += VT_WARP) {
-        before += stands_before(x[c], at_label, c, label);
-        sum += x[c];
-        largest = fmaxf(largest, x[c]);
+        const float value = vt_get(&x[c]);
+        before += stands_before(value, at_label, c, label);
+        sum += value;
+        largest = fmaxf(largest, value);
     }
     const float peak = vt_warp_max(largest);
     for (int64_t c = lane; c < classes; c += VT_WARP)
-        powers += expf(x[c] - peak);
+        powers += expf(vt_get(&x[c]) - peak);
     before = vt_warp_sum(before);
     sum = vt_warp_sum(sum);
     const double rest = log((double)vt_warp_sum(powers)), s = (double)smoothing; /* lse - peak */
@@ -71,7 +73,8 @@ VT_KERNEL add_totals(double *totals, const float *loss, const int32_t *rank, int
     totals[3] += (double)rows;
 }
 
-VT_KERNEL find_slopes(float *dlogits, const float *logits, const float *lse, const int32_t *labels,
+template <typename T>
+VT_KERNEL find_slopes(T *dlogits, const T *logits, const float *lse, const int32_t *labels,
                       int64_t rows, int64_t classes, float smoothing, const vt_step *step)
 {
     const int64_t row = vt_index() / VT_WARP;
@@ -81,8 +84,8 @@ VT_KERNEL find_slopes(float *dlogits, const float *logits, const float *lse, con
     const float scale = step->grad_scale, log_sum = lse[row];
     const int64_t label = labels[row], end = (row + 1) * classes;
     for (int64_t i = row * classes + threadIdx.x % VT_WARP; i < end; i += VT_WARP) {
-        const float diff = expf(logits[i] - log_sum) - others;
-        dlogits[i] = (i == row * classes + label ? diff - own : diff) * scale;
+        const float diff = expf(vt_get(&logits[i]) - log_sum) - others;
+        vt_put(&dlogits[i], (i == row * classes + label ? diff - own : diff) * scale);
     }
 }
 
@@ -90,8 +93,9 @@ void VT_CUDA(cross_entropy_fwd)(vt_dev *d, float *loss, float *lse, int32_t *ran
                                 vt_buf logits, const int32_t *labels, int64_t rows, int64_t classes,
                                 float smoothing)
 {
-    VT_LAUNCH(d, find_loss, vt_blocks(rows * VT_WARP), VT_THREADS, 0, loss, lse, rank,
-              vt_floats(logits), labels, rows, classes, smoothing);
+    VT_BY_TYPE(logits, T,
+               VT_LAUNCH(d, find_loss<T>, vt_blocks(rows * VT_WARP), VT_THREADS, 0, loss, lse, rank,
+                         vt_values<T>(logits), labels, rows, classes, smoothing));
     VT_LAUNCH(d, add_totals, dim3(1), VT_THREADS,
               VT_THREADS * sizeof(float) + 2 * VT_WARP * sizeof(double), totals, loss, rank, rows);
 }
@@ -100,6 +104,8 @@ void VT_CUDA(cross_entropy_bwd)(vt_dev *d, vt_buf dlogits, vt_buf logits, const 
                                 const int32_t *labels, int64_t rows, int64_t classes,
                                 float smoothing, const vt_step *step)
 {
-    VT_LAUNCH(d, find_slopes, vt_blocks(rows * VT_WARP), VT_THREADS, 0, vt_floats(dlogits),
-              vt_floats(logits), lse, labels, rows, classes, smoothing, step);
+    VT_BY_TYPE(logits, T,
+               VT_LAUNCH(d, find_slopes<T>, vt_blocks(rows * VT_WARP), VT_THREADS, 0,
+                         vt_values<T>(dlogits), vt_values<T>(logits), lse, labels, rows, classes,
+                         smoothing, step));
 }

@@ -35,15 +35,15 @@ VT_DEVICE range windows_with(int place, int n, const windows &s)
 }
 
 /* The first largest of each column, and its place. Once a value is NaN, so is the result. */
-template <int V>
-VT_KERNEL pool_largest(float *y, int32_t *index, const float *x, vt_map map, windows s)
+template <typename T, int V>
+VT_KERNEL pool_largest(T *y, int32_t *index, const T *x, vt_map map, windows s)
 {
     const int64_t i = vt_index(), step = map.channels.by * V;
     if (i >= map.n)
         return;
     const vt_place to = vt_place_of(i, map);
     const range rows = places_of(to.row, s.H, s), cols = places_of(to.col, s.W, s);
-    const float *from = x + to.image * s.H * s.W * step + to.pack * V;
+    const T *from = x + to.image * s.H * s.W * step + to.pack * V;
     const int start = rows.first * s.W + cols.first;
     vt_pack<float, V> most = vt_load<V>(from + start * step);
     vt_pack<int32_t, V> place;
@@ -63,14 +63,14 @@ VT_KERNEL pool_largest(float *y, int32_t *index, const float *x, vt_map map, win
     vt_store<V>(index + i * V, place);
 }
 
-template <int V> VT_KERNEL pool_mean(float *y, const float *x, vt_map map, windows s)
+template <typename T, int V> VT_KERNEL pool_mean(T *y, const T *x, vt_map map, windows s)
 {
     const int64_t i = vt_index(), step = map.channels.by * V;
     if (i >= map.n)
         return;
     const vt_place to = vt_place_of(i, map);
     const range rows = places_of(to.row, s.H, s), cols = places_of(to.col, s.W, s);
-    const float *from = x + to.image * s.H * s.W * step + to.pack * V;
+    const T *from = x + to.image * s.H * s.W * step + to.pack * V;
     vt_pack<float, V> sum = {};
     for (int row = rows.first; row < rows.last; row++)
         for (int col = cols.first; col < cols.last; col++) {
@@ -86,21 +86,22 @@ template <int V> VT_KERNEL pool_mean(float *y, const float *x, vt_map map, windo
 void VT_CUDA(pooling_fwd)(vt_dev *d, vt_buf y, int32_t *index, vt_buf x,
                           const vt_pooling_sizes *sizes)
 {
-    const int V = sizes->C % 4 == 0 ? 4 : 1;
     const windows s = find_windows(sizes);
-    const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
     if (sizes->kind == VT_POOLING_MAX)
-        VT_LAUNCH(d, V == 4 ? pool_largest<4> : pool_largest<1>, vt_blocks(map.n), VT_THREADS, 0,
-                  vt_floats(y), index, vt_floats(x), map, s);
+        VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
+                   const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
+                   VT_LAUNCH(d, (pool_largest<T, V>), vt_blocks(map.n), VT_THREADS, 0,
+                             vt_values<T>(y), index, vt_values<T>(x), map, s));
     else
-        VT_LAUNCH(d, V == 4 ? pool_mean<4> : pool_mean<1>, vt_blocks(map.n), VT_THREADS, 0,
-                  vt_floats(y), vt_floats(x), map, s);
+        VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
+                   const vt_map map = vt_map_of(sizes->batch, s.Ho, s.Wo, sizes->C / V);
+                   VT_LAUNCH(d, (pool_mean<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(y),
+                             vt_values<T>(x), map, s));
 }
 
 /* What the windows hand to a place: sums in the windows' order. index: NULL for means. */
-template <int V>
-VT_KERNEL gather(float *dx, bool write, const float *dy, const int32_t *index, vt_map map,
-                 windows s)
+template <typename T, int V>
+VT_KERNEL gather(T *dx, bool write, const T *dy, const int32_t *index, vt_map map, windows s)
 {
     const int64_t i = vt_index(), step = map.channels.by * V;
     if (i >= map.n)
@@ -124,15 +125,15 @@ VT_KERNEL gather(float *dx, bool write, const float *dy, const int32_t *index, v
         }
     for (int v = 0; v < V && !index; v++)
         sum.at[v] = sum.at[v] / (float)(s.kernel * s.kernel);
-    vt_give_pack(dx + i * V, write, sum);
+    vt_give_pack<V>(dx + i * V, write, sum);
 }
 
 void VT_CUDA(pooling_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, const int32_t *index,
                           const vt_pooling_sizes *sizes)
 {
-    const int V = sizes->C % 4 == 0 ? 4 : 1;
-    const vt_map map = vt_map_of(sizes->batch, sizes->H, sizes->W, sizes->C / V);
-    VT_LAUNCH(d, V == 4 ? gather<4> : gather<1>, vt_blocks(map.n), VT_THREADS, 0, vt_floats(dx),
-              write, vt_floats(dy), sizes->kind == VT_POOLING_MAX ? index : nullptr, map,
-              find_windows(sizes));
+    VT_BY_PACK(dy, T, V, VT_PACK, sizes->C,
+               const vt_map map = vt_map_of(sizes->batch, sizes->H, sizes->W, sizes->C / V);
+               VT_LAUNCH(d, (gather<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(dx),
+                         write, vt_values<T>(dy), sizes->kind == VT_POOLING_MAX ? index : nullptr,
+                         map, find_windows(sizes)));
 }

@@ -41,9 +41,8 @@ VT_DEVICE float path_scale(draws d, int64_t image)
                                                                                        : 0.0f;
 }
 
-template <int V>
-VT_KERNEL add_branch(float *y, const float *x, const float *f, int64_t pieces, int64_t n,
-                     draws draw)
+template <typename T, int V>
+VT_KERNEL add_branch(T *y, const T *x, const T *f, int64_t pieces, int64_t n, draws draw)
 {
     const piece mine = find_piece(pieces, n);
     const float scale = path_scale(draw, mine.image);
@@ -59,18 +58,17 @@ VT_KERNEL add_branch(float *y, const float *x, const float *f, int64_t pieces, i
 void VT_CUDA(residual_fwd)(vt_dev *d, vt_buf y, vt_buf x, vt_buf f, int64_t batch, int64_t n,
                            float rate, vt_draw_stream stream, const vt_step *step)
 {
-    const int V = n % 4 == 0 ? 4 : 1;
-    const int64_t pieces = count_pieces(n / V);
-    if (batch * pieces == 0)
+    if (batch * n == 0)
         return;
-    VT_LAUNCH(d, V == 4 ? add_branch<4> : add_branch<1>, dim3((unsigned)(batch * pieces)),
-              VT_THREADS, 0, vt_floats(y), vt_floats(x), vt_floats(f), pieces, n / V,
-              find_draws(rate, stream, step));
+    VT_BY_PACK(y, T, V, VT_PACK, n,
+               VT_LAUNCH(d, (add_branch<T, V>), dim3((unsigned)(batch * count_pieces(n / V))),
+                         VT_THREADS, 0, vt_values<T>(y), vt_values<T>(x), vt_values<T>(f),
+                         count_pieces(n / V), n / V, find_draws(rate, stream, step)));
 }
 
-template <int V>
-VT_KERNEL part_branch(float *dx, bool write_x, float *df, bool write_f, const float *dy,
-                      int64_t pieces, int64_t n, draws draw)
+template <typename T, int V>
+VT_KERNEL part_branch(T *dx, bool write_x, T *df, bool write_f, const T *dy, int64_t pieces,
+                      int64_t n, draws draw)
 {
     const piece mine = find_piece(pieces, n);
     const float scale = path_scale(draw, mine.image);
@@ -80,9 +78,9 @@ VT_KERNEL part_branch(float *dx, bool write_x, float *df, bool write_f, const fl
         for (int v = 0; v < V; v++)
             branch.at[v] = scale * value.at[v];
         if (df)
-            vt_give_pack(df + i * V, write_f, branch);
+            vt_give_pack<V>(df + i * V, write_f, branch);
         if (dx)
-            vt_give_pack(dx + i * V, write_x, value);
+            vt_give_pack<V>(dx + i * V, write_x, value);
     }
 }
 
@@ -90,20 +88,20 @@ void VT_CUDA(residual_bwd)(vt_dev *d, vt_buf dx, bool write_x, vt_buf df, bool w
                            int64_t batch, int64_t n, float rate, vt_draw_stream stream,
                            const vt_step *step)
 {
-    const int V = n % 4 == 0 ? 4 : 1;
-    const int64_t pieces = count_pieces(n / V);
-    if (batch * pieces == 0)
+    if (batch * n == 0)
         return;
-    VT_LAUNCH(d, V == 4 ? part_branch<4> : part_branch<1>, dim3((unsigned)(batch * pieces)),
-              VT_THREADS, 0, vt_floats(dx), write_x, vt_floats(df), write_f, vt_floats(dy), pieces,
-              n / V, find_draws(rate, stream, step));
+    VT_BY_PACK(dy, T, V, VT_PACK, n,
+               VT_LAUNCH(d, (part_branch<T, V>), dim3((unsigned)(batch * count_pieces(n / V))),
+                         VT_THREADS, 0, vt_values<T>(dx), write_x, vt_values<T>(df), write_f,
+                         vt_values<T>(dy), count_pieces(n / V), n / V,
+                         find_draws(rate, stream, step)));
 }
 
 /* A thread has the four elements of one counter: one pack, or as many as there are of single ones.
  */
-template <int V>
-VT_KERNEL drop(float *dx, bool write, const float *dy, int64_t batch, vt_divisor counters,
-               int64_t n, draws draw)
+template <typename T, int V>
+VT_KERNEL drop(T *dx, bool write, const T *dy, int64_t batch, vt_divisor counters, int64_t n,
+               draws draw)
 {
     const int64_t i = vt_index();
     if (i >= batch * counters.by)
@@ -118,7 +116,7 @@ VT_KERNEL drop(float *dx, bool write, const float *dy, int64_t batch, vt_divisor
         vt_pack<float, V> value = vt_load<V>(dy + at);
         for (int v = 0; v < V; v++)
             value.at[v] = words[e + v] >= draw.threshold ? value.at[v] * draw.scale : 0.0f;
-        vt_give_pack(dx + at, write, value);
+        vt_give_pack<V>(dx + at, write, value);
     }
 }
 
@@ -134,7 +132,8 @@ void VT_CUDA(dropout_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, int64_t b
     const int64_t counters = vt_ceil_div(n, 4), threads = batch * counters;
     if (threads == 0)
         return;
-    VT_LAUNCH(d, n % 4 == 0 ? drop<4> : drop<1>, vt_blocks(threads), VT_THREADS, 0, vt_floats(dx),
-              write, vt_floats(dy), batch, vt_divisor_of(counters, threads), n,
-              find_draws(rate, stream, step));
+    VT_BY_PACK(dy, T, V, 4, n,
+               VT_LAUNCH(d, (drop<T, V>), vt_blocks(threads), VT_THREADS, 0, vt_values<T>(dx),
+                         write, vt_values<T>(dy), batch, vt_divisor_of(counters, threads), n,
+                         find_draws(rate, stream, step)));
 }

@@ -47,20 +47,21 @@ VT_DEVICE vt_pack<float, V> mix(vt_pack<float, V> a, vt_pack<float, V> b, float 
 
 /* A value between p and its right neighbour. What has no share is not read, so that a value which
  * is a copy is one, whatever its neighbour holds. */
-template <int V> VT_DEVICE vt_pack<float, V> mix_across(const float *p, int64_t step, float share)
+template <int V, typename T>
+VT_DEVICE vt_pack<float, V> mix_across(const T *p, int64_t step, float share)
 {
     const vt_pack<float, V> value = vt_load<V>(p);
     return share > 0 ? mix(value, vt_load<V>(p + step), share) : value;
 }
 
-template <int V> VT_KERNEL resample(float *y, const float *x, vt_map map, side high, side wide)
+template <typename T, int V> VT_KERNEL resample(T *y, const T *x, vt_map map, side high, side wide)
 {
     const int64_t i = vt_index(), step = map.channels.by * V;
     if (i >= map.n)
         return;
     const vt_place to = vt_place_of(i, map);
     const tap row = tap_of(to.row, high), col = tap_of(to.col, wide);
-    const float *from = x + ((to.image * high.n + row.low) * wide.n + col.low) * step + to.pack * V;
+    const T *from = x + ((to.image * high.n + row.low) * wide.n + col.low) * step + to.pack * V;
     vt_pack<float, V> value = mix_across<V>(from, step, col.share);
     if (row.share > 0)
         value = mix(value, mix_across<V>(from + wide.n * step, step, col.share), row.share);
@@ -69,11 +70,11 @@ template <int V> VT_KERNEL resample(float *y, const float *x, vt_map map, side h
 
 void VT_CUDA(resize_fwd)(vt_dev *d, vt_buf y, vt_buf x, const vt_resize_sizes *sizes)
 {
-    const int V = sizes->C % 4 == 0 ? 4 : 1;
-    const vt_map map = vt_map_of(sizes->batch, sizes->Ho, sizes->Wo, sizes->C / V);
-    VT_LAUNCH(d, V == 4 ? resample<4> : resample<1>, vt_blocks(map.n), VT_THREADS, 0, vt_floats(y),
-              vt_floats(x), map, find_side(sizes->H, sizes->Ho, sizes->kind),
-              find_side(sizes->W, sizes->Wo, sizes->kind));
+    VT_BY_PACK(y, T, V, VT_PACK, sizes->C,
+               const vt_map map = vt_map_of(sizes->batch, sizes->Ho, sizes->Wo, sizes->C / V);
+               VT_LAUNCH(d, (resample<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(y),
+                         vt_values<T>(x), map, find_side(sizes->H, sizes->Ho, sizes->kind),
+                         find_side(sizes->W, sizes->Wo, sizes->kind)));
 }
 
 struct users {
@@ -105,8 +106,8 @@ VT_DEVICE float share_of(int place, tap t)
 }
 
 /* What the new map hands to a place: a sum in that map's order. */
-template <int V>
-VT_KERNEL gather(float *dx, bool write, const float *dy, vt_map map, side high, side wide)
+template <typename T, int V>
+VT_KERNEL gather(T *dx, bool write, const T *dy, vt_map map, side high, side wide)
 {
     const int64_t i = vt_index(), step = map.channels.by * V;
     if (i >= map.n)
@@ -116,7 +117,7 @@ VT_KERNEL gather(float *dx, bool write, const float *dy, vt_map map, side high, 
     vt_pack<float, V> sum = {};
     for (int64_t row = rows.first; row < rows.last; row++) {
         const float down = share_of(to.row, tap_of(row, high));
-        const float *from = dy + (to.image * high.m + row) * wide.m * step + to.pack * V;
+        const T *from = dy + (to.image * high.m + row) * wide.m * step + to.pack * V;
         for (int64_t col = cols.first; col < cols.last; col++) {
             const float share = down * share_of(to.col, tap_of(col, wide));
             const vt_pack<float, V> value = vt_load<V>(from + col * step);
@@ -124,14 +125,14 @@ VT_KERNEL gather(float *dx, bool write, const float *dy, vt_map map, side high, 
                 sum.at[v] = fmaf(value.at[v], share, sum.at[v]);
         }
     }
-    vt_give_pack(dx + i * V, write, sum);
+    vt_give_pack<V>(dx + i * V, write, sum);
 }
 
 void VT_CUDA(resize_bwd)(vt_dev *d, vt_buf dx, bool write, vt_buf dy, const vt_resize_sizes *sizes)
 {
-    const int V = sizes->C % 4 == 0 ? 4 : 1;
-    const vt_map map = vt_map_of(sizes->batch, sizes->H, sizes->W, sizes->C / V);
-    VT_LAUNCH(d, V == 4 ? gather<4> : gather<1>, vt_blocks(map.n), VT_THREADS, 0, vt_floats(dx),
-              write, vt_floats(dy), map, find_side(sizes->H, sizes->Ho, sizes->kind),
-              find_side(sizes->W, sizes->Wo, sizes->kind));
+    VT_BY_PACK(dy, T, V, VT_PACK, sizes->C,
+               const vt_map map = vt_map_of(sizes->batch, sizes->H, sizes->W, sizes->C / V);
+               VT_LAUNCH(d, (gather<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(dx),
+                         write, vt_values<T>(dy), map, find_side(sizes->H, sizes->Ho, sizes->kind),
+                         find_side(sizes->W, sizes->Wo, sizes->kind)));
 }

@@ -5,7 +5,7 @@
 enum { TOKEN_PARTS = 8, MOST_KEPT = 8192 };
 
 /* p = softmax(scores), a warp an image; a NaN among the scores makes all of them NaN. */
-VT_KERNEL weigh(float *p, const float *scores, int64_t batch, int64_t N)
+template <typename T> VT_KERNEL weigh(float *p, const T *scores, int64_t batch, int64_t N)
 {
     const int64_t b = vt_index() / VT_WARP;
     const int lane = (int)(threadIdx.x % VT_WARP);
@@ -15,27 +15,28 @@ VT_KERNEL weigh(float *p, const float *scores, int64_t batch, int64_t N)
     scores += b * N;
     p += b * N;
     for (int64_t i = lane; i < N; i += VT_WARP)
-        largest = fmaxf(largest, scores[i]);
+        largest = fmaxf(largest, vt_get(&scores[i]));
     largest = vt_warp_max(largest);
     for (int64_t i = lane; i < N; i += VT_WARP)
-        sum += expf(scores[i] - largest);
+        sum += expf(vt_get(&scores[i]) - largest);
     sum = vt_warp_sum(sum);
     for (int64_t i = lane; i < N; i += VT_WARP)
-        p[i] = expf(scores[i] - largest) / sum;
+        p[i] = expf(vt_get(&scores[i]) - largest) / sum;
 }
 
 /* A block has 32 columns of one image. */
-VT_KERNEL pool(float *y, const float *p, const float *x, int64_t groups, int64_t N, int64_t C)
+template <typename T>
+VT_KERNEL pool(T *y, const float *p, const T *x, int64_t groups, int64_t N, int64_t C)
 {
     const int64_t b = blockIdx.x / groups;
     const int64_t c = (blockIdx.x - b * groups) * VT_WARP + threadIdx.x % VT_WARP;
     const vt_terms tokens = vt_terms_of_warp(N);
     float sum = 0;
     for (int64_t i = tokens.first; c < C && i < tokens.last; i++)
-        sum = fmaf(p[b * N + i], x[(b * N + i) * C + c], sum);
+        sum = fmaf(p[b * N + i], vt_get(&x[(b * N + i) * C + c]), sum);
     sum = vt_column_sum(sum, vt_shared<float>());
     if (threadIdx.x < VT_WARP && c < C)
-        y[b * C + c] = sum;
+        vt_put(&y[b * C + c], sum);
 }
 
 void VT_CUDA(sequence_pool_fwd)(vt_dev *d, vt_buf y, float *p, vt_buf x, vt_buf scores,
@@ -45,17 +46,20 @@ void VT_CUDA(sequence_pool_fwd)(vt_dev *d, vt_buf y, float *p, vt_buf x, vt_buf 
     const int64_t groups = vt_ceil_div(C, VT_WARP);
     if (batch == 0)
         return;
-    VT_LAUNCH(d, weigh, vt_blocks(batch * VT_WARP), VT_THREADS, 0, p, vt_floats(scores), batch, N);
-    VT_LAUNCH(d, pool, dim3((unsigned)(batch * groups)), threads, threads * sizeof(float),
-              vt_floats(y), p, vt_floats(x), groups, N, C);
+    VT_BY_TYPE(x, T,
+               VT_LAUNCH(d, weigh<T>, vt_blocks(batch * VT_WARP), VT_THREADS, 0, p,
+                         vt_values<T>(scores), batch, N);
+               VT_LAUNCH(d, pool<T>, dim3((unsigned)(batch * groups)), threads,
+                         threads * sizeof(float), vt_values<T>(y), p, vt_values<T>(x), groups, N,
+                         C));
 }
 
 /* The same for all threads of the warp. */
-VT_DEVICE float product(const float *a, const float *b, int64_t n)
+template <typename T> VT_DEVICE float product(const T *a, const T *b, int64_t n)
 {
     float sum = 0;
     for (int64_t i = threadIdx.x % VT_WARP; i < n; i += VT_WARP)
-        sum = fmaf(a[i], b[i], sum);
+        sum = fmaf(vt_get(&a[i]), vt_get(&b[i]), sum);
     return vt_warp_sum(sum);
 }
 
@@ -64,8 +68,9 @@ VT_DEVICE float product(const float *a, const float *b, int64_t n)
  * tokens. The products are kept in shared memory behind the sums' room, if so many tokens fit: else
  * they are formed twice.
  */
-VT_KERNEL grade(float *dscores, bool write, const float *dy, const float *x, const float *p,
-                int64_t N, int64_t C)
+template <typename T>
+VT_KERNEL grade(T *dscores, bool write, const T *dy, const T *x, const float *p, int64_t N,
+                int64_t C)
 {
     const int64_t b = blockIdx.x, warp = threadIdx.x / VT_WARP, warps = blockDim.x / VT_WARP;
     float *room = vt_shared<float>(), *products = room + VT_WARP, mean = 0;
@@ -89,8 +94,8 @@ VT_KERNEL grade(float *dscores, bool write, const float *dy, const float *x, con
 }
 
 /* map: (batch, 1, N, packs) */
-template <int V>
-VT_KERNEL spread(float *dx, bool write, const float *dy, const float *p, vt_map map)
+template <typename T, int V>
+VT_KERNEL spread(T *dx, bool write, const T *dy, const float *p, vt_map map)
 {
     const int64_t i = vt_index();
     if (i >= map.n)
@@ -100,20 +105,21 @@ VT_KERNEL spread(float *dx, bool write, const float *dy, const float *p, vt_map 
     vt_pack<float, V> value = vt_load<V>(dy + (to.image * map.channels.by + to.pack) * V);
     for (int v = 0; v < V; v++)
         value.at[v] *= weight;
-    vt_give_pack(dx + i * V, write, value);
+    vt_give_pack<V>(dx + i * V, write, value);
 }
 
 void VT_CUDA(sequence_pool_bwd)(vt_dev *d, vt_buf dx, bool write_x, vt_buf dscores,
                                 bool write_scores, vt_buf dy, vt_buf x, const float *p,
                                 int64_t batch, int64_t N, int64_t C)
 {
-    const int V = C % 4 == 0 ? 4 : 1;
-    const vt_map map = vt_map_of(batch, 1, N, C / V);
     const size_t room = sizeof(float) * (size_t)(VT_WARP + (N <= MOST_KEPT ? N : 0));
     if (dscores.data && batch > 0)
-        VT_LAUNCH(d, grade, dim3((unsigned)batch), VT_THREADS, room, vt_floats(dscores),
-                  write_scores, vt_floats(dy), vt_floats(x), p, N, C);
+        VT_BY_TYPE(dy, T,
+                   VT_LAUNCH(d, grade<T>, dim3((unsigned)batch), VT_THREADS, room,
+                             vt_values<T>(dscores), write_scores, vt_values<T>(dy), vt_values<T>(x),
+                             p, N, C));
     if (dx.data)
-        VT_LAUNCH(d, V == 4 ? spread<4> : spread<1>, vt_blocks(map.n), VT_THREADS, 0, vt_floats(dx),
-                  write_x, vt_floats(dy), p, map);
+        VT_BY_PACK(dy, T, V, VT_PACK, C, const vt_map map = vt_map_of(batch, 1, N, C / V);
+                   VT_LAUNCH(d, (spread<T, V>), vt_blocks(map.n), VT_THREADS, 0, vt_values<T>(dx),
+                             write_x, vt_values<T>(dy), p, map));
 }

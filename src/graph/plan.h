@@ -8,8 +8,8 @@
  *
  * A value that its own backward step can make again, and that going back only the weight gradient
  * of a linear layer reads, is not kept: its life ends with the forward pass, and the layer's
- * backward pass is two steps, the second behind the one that makes the value a second time. Where an
- * op computes in place, gradients and values made again take over the spans they follow from.
+ * backward pass is two steps, the second behind the one that makes the value a second time. Where
+ * an op computes in place, gradients and values made again take over the spans they follow from.
  */
 #ifndef VT_GRAPH_PLAN_H
 #define VT_GRAPH_PLAN_H

@@ -160,6 +160,26 @@ void vt_lanes_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], vt_
     vt_lane_wait_for_warp();
 }
 
+void vt_lanes_load_matrices(uint32_t to[4], const void *row, bool turned)
+{
+    const int lane = vt_lane_now->warp_lane, g = lane / 4, t = lane % 4;
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
+        stop("a matrix's row begins between two quads");
+    memcpy(vt_lane_slot(lane), &row, sizeof row);
+    vt_lane_wait_for_warp();
+    for (int i = 0; i < 4; i++) {
+        uint16_t half[2];
+        for (int e = 0; e < 2; e++) {
+            const int from = turned ? 2 * t + e : g, column = turned ? g : 2 * t + e;
+            const uint16_t *values;
+            memcpy(&values, vt_lane_slot(8 * i + from), sizeof values);
+            half[e] = values[column];
+        }
+        to[i] = half[0] | uint32_t(half[1]) << 16;
+    }
+    vt_lane_wait_for_warp();
+}
+
 static void prepare_fiber(int i)
 {
     fiber *f = &block.fibers[i];

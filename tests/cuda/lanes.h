@@ -55,6 +55,8 @@ float vt_value_bf16(uint32_t bits, int half);
 float vt_value_tf32(uint32_t bits, int half);
 void vt_lanes_multiply(float c[4], const uint32_t a[4], const uint32_t b[2], vt_value_of *value,
                        int k);
+/* Four 8 x 8 matrices of 16-bit values out of rows that the lanes name, as port.h says. */
+void vt_lanes_load_matrices(uint32_t to[4], const void *row, bool turned);
 
 /* Runs body(data) once in each thread of the grid, or notes it if the GPU is recording. */
 void vt_lanes_launch(vt_gpu *gpu, const char *name, dim3 blocks, unsigned threads, size_t shared,

@@ -73,6 +73,14 @@ VT_DEVICE void vt_mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
     vt_lanes_multiply(c, a, b, vt_value_tf32, 8);
 }
+VT_DEVICE void vt_load_matrices(uint32_t to[4], const void *row)
+{
+    vt_lanes_load_matrices(to, row, false);
+}
+VT_DEVICE void vt_load_matrices_turned(uint32_t to[4], const void *row)
+{
+    vt_lanes_load_matrices(to, row, true);
+}
 
 VT_DEVICE float rsqrtf(float x)
 {

@@ -4,6 +4,7 @@
 #include "kernels/bf16.h"
 
 #include <math.h>
+#include <sanitizer/asan_interface.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -21,26 +22,48 @@ static struct shadow {
 } shadows[MOST];
 static int n_shadows;
 
-bool rounded_wanted(void)
+vt_dtype rounded_type(void)
 {
     const char *precision = getenv("VITRINE_TEST_PRECISION");
-    return precision && strcmp(precision, "bf16") == 0;
+    if (!precision || strcmp(precision, "fp32") == 0)
+        return VT_F32;
+    if (strcmp(precision, "tf32") == 0)
+        return VT_TF32;
+    assert_string_equal(precision, "bf16");
+    return VT_BF16;
+}
+
+/* To ten bits after the leading one; ties, which random numbers do not make, away from zero. */
+static float tf32_of_float(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x1000u) & ~0x1fffu;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 float rounded_number(float x)
 {
-    return rounded_wanted() ? vt_bf16_to_float(vt_bf16_of_float(x)) : x;
+    switch (rounded_type()) {
+    case VT_BF16:
+        return vt_bf16_to_float(vt_bf16_of_float(x));
+    case VT_TF32:
+        return tf32_of_float(x);
+    default:
+        return x;
+    }
 }
 
 double rounded_slack(double value)
 {
-    return rounded_wanted() ? 0x1.02p-8 * fabs(value) + 0x1p-134 : 0;
+    return rounded_type() == VT_BF16 ? 0x1.02p-8 * fabs(value) + 0x1p-134 : 0;
 }
 
 static vt_buf shadow(vt_buf of, int64_t n, bool output)
 {
-    if (!of.data)
-        return (vt_buf){NULL, VT_BF16};
+    if (!of.data || rounded_type() == VT_TF32)
+        return (vt_buf){of.data, rounded_type()};
     assert_int_equal(of.type, VT_F32);
     assert_in_range(n_shadows, 0, MOST - 1);
     struct shadow *s = &shadows[n_shadows++];
@@ -50,10 +73,13 @@ static vt_buf shadow(vt_buf of, int64_t n, bool output)
     assert_non_null(s->halves);
     for (int64_t i = 0; i < n + GUARD; i++) {
         s->halves[i] = i < n ? vt_bf16_of_float(from[i]) : 0x7fc1;
-        if (i < n && !isnan(from[i]) && vt_bf16_to_float(s->halves[i]) != from[i])
+        if (i < n && !isnan(from[i]) && vt_bf16_to_float(s->halves[i]) != from[i]) {
+            n_shadows = 0; /* of this call; the next test begins without */
             fail_msg("%.9g is no bfloat16: element %lld of %lld", (double)from[i], (long long)i,
                      (long long)n);
+        }
     }
+    ASAN_POISON_MEMORY_REGION(s->halves + n, GUARD * sizeof *s->halves);
     return (vt_buf){s->halves, VT_BF16};
 }
 
@@ -71,9 +97,12 @@ static void finish(void)
 {
     for (int i = 0; i < n_shadows; i++) {
         const struct shadow *s = &shadows[i];
+        ASAN_UNPOISON_MEMORY_REGION(s->halves + s->n, GUARD * sizeof *s->halves);
         for (int64_t e = 0; e < GUARD; e++)
-            if (s->halves[s->n + e] != 0x7fc1)
+            if (s->halves[s->n + e] != 0x7fc1) {
+                n_shadows = 0;
                 fail_msg("an array of %lld values was written past its end", (long long)s->n);
+            }
         for (int64_t e = 0; s->floats && e < s->n; e++)
             s->floats[e] = vt_bf16_to_float(s->halves[e]);
         vt_free(s->halves);
@@ -441,7 +470,7 @@ static int64_t find_nonfinite(vt_dev *d, vt_buf x, int64_t n)
 const vt_kernels *rounded_table(const vt_kernels *inner)
 {
     static vt_kernels table;
-    if (!rounded_wanted() || inner == &table)
+    if (rounded_type() == VT_F32 || inner == &table)
         return inner;
     k = inner;
     table = *inner;

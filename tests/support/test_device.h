@@ -1,7 +1,8 @@
 /*
  * The device that a test computes on: VITRINE_TEST_DEVICE, else the CPU. In a build with
  * MODE=emulated "cuda" is the emulated GPU, whose threads come in another order for each number of
- * CPU threads that is asked for. VITRINE_TEST_PRECISION=bf16 tests its kernels in bfloat16.
+ * CPU threads that is asked for. VITRINE_TEST_PRECISION=bf16 or tf32 tests its kernels in that
+ * precision.
  */
 #ifndef VT_TESTS_SUPPORT_TEST_DEVICE_H
 #define VT_TESTS_SUPPORT_TEST_DEVICE_H

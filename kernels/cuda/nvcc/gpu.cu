@@ -130,6 +130,8 @@ vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_
         return NULL;
     }
     gpu->managed = getenv("VITRINE_GPU_MANAGED") != NULL;
+    if (gpu->managed)
+        vt_gpu_reach_host();
     CHECK(cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking));
     CHECK(cudaMalloc(&gpu->workspace, WORKSPACE_BYTES));
     CHECK(gpu->managed ? cudaMallocManaged(&gpu->answer, 256) : cudaMalloc(&gpu->answer, 256));
@@ -235,6 +237,12 @@ void vt_gpu_wait(vt_gpu *gpu, uint64_t fetch)
 void vt_gpu_clear(vt_gpu *gpu, void *block, size_t size_bytes)
 {
     CHECK(cudaMemsetAsync(block, 0, size_bytes, gpu->stream));
+    /* CUDA_LAUNCH_BLOCKING, which such tests run with, waits for kernels alone. */
+    cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+    if (gpu->managed)
+        CHECK(cudaStreamIsCapturing(gpu->stream, &capturing));
+    if (gpu->managed && capturing == cudaStreamCaptureStatusNone)
+        CHECK(cudaStreamSynchronize(gpu->stream));
 }
 
 void vt_gpu_record(vt_gpu *gpu)

@@ -83,9 +83,31 @@ VT_DEVICE void vt_mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/*
+ * Four 8 x 8 matrices of bfloat16 out of shared memory, all 32 threads of the warp together. Lane l
+ * names row l % 8 of matrix l / 8: 16 bytes, aligned to 16. Of matrix i it gets row g, columns 2t
+ * and 2t + 1, or turned, column g of rows 2t and 2t + 1.
+ */
+VT_DEVICE void vt_load_matrices(uint32_t to[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+VT_DEVICE void vt_load_matrices_turned(uint32_t to[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+
 /* Ends the program with the call's name unless it went well. */
 void vt_cuda_check(cudaError_t result, const char *call);
 cudaStream_t vt_cuda_stream(vt_gpu *gpu);
+/* Lets kernels into the host's memory: for tests, before they take any of it. */
+void vt_gpu_reach_host(void);
 
 /* Grid of blocks of `threads` threads each, with `shared` bytes of memory a block. */
 template <typename... P, typename... A>
