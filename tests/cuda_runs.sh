@@ -55,7 +55,16 @@ train killed "${steps[@]}" --device cuda
 interrupt TERM 3 asked "${steps[@]}" --device cuda
 equal "a run that does steps ahead stops when it is asked to" "$code" 75
 VITRINE_LANE_ORDER=reverse train asked "${steps[@]}" --device cuda
-for name in gathered fed killed asked; do
+# Behind the last step of an epoch nothing is left to begin.
+: >"$dir/phase"
+evaluates() { [[ $(od -An -tu1 -N1 "$dir/phase") -eq 2 ]]; }
+VITRINE_PHASE_FILE=$dir/phase launch between "${steps[@]}" --device cuda
+await evaluates
+kill -s TERM "$pid"
+wait "$pid"
+equal "... also in an evaluation" "$?" 75
+train between "${steps[@]}" --device cuda
+for name in gathered fed killed asked between; do
     equal "steps on the device alone ($name): the weights of steps one by one" \
         "$(weights $name)" "$(weights one)"
     equal "... and the journal" "$(journal $name)" "$(journal one)"

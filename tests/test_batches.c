@@ -76,7 +76,8 @@ static void hold_against_host(vt_dev *dev, const vt_kernels *k, const vt_data *d
     vt_buf got = {take((size_t)n * vt_dtype_size(type)), type};
     int32_t *labels = take(BATCH * sizeof *labels);
     vt_pick *picks = take(ITEMS * sizeof *picks);
-    const vt_step step = {.first = BEFORE};
+    vt_step *step = take(sizeof *step);
+    step->first = BEFORE;
     assert_int_equal(vt_batch_load(data, vt_dev_pool(dev), part, augment, 11, epoch, items + BEFORE,
                                    BATCH, want, want_labels, NULL),
                      VT_OK);
@@ -87,7 +88,7 @@ static void hold_against_host(vt_dev *dev, const vt_kernels *k, const vt_data *d
     vt_data_picks(data, vt_dev_pool(dev), part, augment, 11, epoch, items, ITEMS, picks);
     const vt_gather_sizes sizes = {BATCH,          info->height, info->width,
                                    info->channels, stock.height, stock.width};
-    k->gather(dev, got, labels, pixels, levels, picks, &sizes, &step);
+    k->gather(dev, got, labels, pixels, levels, picks, &sizes, step);
     assert_memory_equal(labels, want_labels, sizeof want_labels);
     for (int64_t i = 0; i < n; i++)
         if (type == VT_BF16)
@@ -100,6 +101,7 @@ static void hold_against_host(vt_dev *dev, const vt_kernels *k, const vt_data *d
     vt_free(labels);
     vt_free(picks);
     vt_free(pixels);
+    vt_free(step);
 }
 
 static void gathered_batches_are_the_hosts(void **state)

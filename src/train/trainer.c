@@ -219,9 +219,11 @@ static void begin_batches(const vt_run *run, struct loop *l)
     int64_t first = s->batch * c->train_batch, n = run->info->n[VT_PART_TRAIN];
     int64_t last = run->batches * c->train_batch;
     n = (last < n ? last : n) - first;
+    l->issued = s->batch;
+    if (s->batch == run->batches) /* a run that was stopped in the evaluation after them */
+        return;
     if (!l->ahead || !vt_ahead_gathers(l->ahead))
         vt_feed_begin(l->feed, VT_PART_TRAIN, true, c->seed, s->epoch, l->order + first, n);
-    l->issued = s->batch;
     if (l->ahead)
         vt_ahead_begin(l->ahead, &(vt_series){.part = VT_PART_TRAIN,
                                               .training = true,
