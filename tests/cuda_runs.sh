@@ -89,6 +89,25 @@ interrupt TERM 3 moved "${steps[@]}" --device cuda
 start moved "${steps[@]}" --device cpu
 equal "a run that began on the GPU does not go on on the CPU" "$code" 77
 
+# Other precisions: losses near fp32's, the same bits in another order, another experiment.
+for name in vit_dropout mobilevit; do
+    full=$(json "$(folder "gpu-$name")/summary.json" metrics.last.test.loss)
+    for precision in tf32 bf16; do
+        rounded=(--set train.precision=$precision --device cuda)
+        train "$precision-$name" "quick/$name" "${few[@]}" "${rounded[@]}" || continue
+        loss=$(json "$(folder "$precision-$name")/summary.json" metrics.last.test.loss)
+        check "$name: the loss in $precision is near that in fp32 ($loss, $full)" \
+            awk -v a="$loss" -v b="$full" 'BEGIN { exit !(a != b && a > 0.97 * b && a < 1.03 * b) }'
+    done
+done
+VITRINE_LANE_ORDER=7 train bf16-order quick/mobilevit "${few[@]}" "${rounded[@]}" &&
+    equal "bf16: the same weights in another order" "$(weights bf16-order)" \
+        "$(weights bf16-mobilevit)"
+start refused quick/mobilevit "${few[@]}" --set train.precision=bf16 --device cpu
+equal "the CPU refuses bf16" "$code" 78
+"$vitrine" eval "$(folder bf16-mobilevit)" --device cpu --json >"$dir/eval16.json" 2>"$dir/eval16.err"
+equal "... and evaluates in fp32 what was trained in bf16" "$?" 0
+
 # Weights move freely.
 "$vitrine" eval "$(folder gpu-vit_dropout)" --device cpu --json >"$dir/eval.json" 2>"$dir/eval.err"
 equal "the CPU evaluates what the GPU trained" "$?" 0
