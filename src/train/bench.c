@@ -33,6 +33,7 @@ struct timer {
     float *images, *matrix[4]; /* the last is scratch */
     int32_t *labels;
     char *copy[2];
+    double *result;  /* device: of judge_step */
     double *spent;   /* [calls + EXTRA] of one step */
     double *history; /* [steps][calls + EXTRA] */
     double *step_s, *eval_s;
@@ -73,6 +74,14 @@ static void copy_chunk(void *arg, int64_t first, int64_t last, int worker)
     memcpy(copy[0] + first, copy[1] + first, (size_t)(last - first));
 }
 
+/* Until a device that works by itself has done what it was given. */
+static void settle(struct timer *t)
+{
+    double total;
+    if (vt_dev_records(t->dev))
+        vt_dev_read(t->dev, &total, t->engine.memory.totals, sizeof total);
+}
+
 static void measure_machine(struct timer *t)
 {
     const vt_kernels *k = vt_dev_kernels(t->dev);
@@ -82,6 +91,7 @@ static void measure_machine(struct timer *t)
         return;
     double start = vt_clock_s();
     k->linear_fwd(t->dev, y, x, w, (vt_buf){0}, MATRIX, MATRIX, MATRIX, t->matrix[3]);
+    settle(t);
     double between = vt_clock_s();
     vt_grid_run(vt_dev_pool(t->dev), COPY_BYTES, COPY_CHUNK_BYTES, copy_chunk, t->copy);
     double end = vt_clock_s();
@@ -117,7 +127,10 @@ static vt_status prepare_machine(struct timer *t, vt_error *err)
     for (int m = 1; m < 3; m++) {
         for (int64_t i = 0; i < MATRIX * MATRIX; i++)
             values[i] = vt_rng_uniform(&rng, (uint64_t)i) - 0.5F;
-        vt_dev_write(t->dev, t->matrix[m], values, MATRIX * MATRIX * sizeof *values);
+        vt_dev_write(t->dev, t->matrix[0], values, MATRIX * MATRIX * sizeof *values);
+        vt_dev_kernels(t->dev)->convert(t->dev,
+                                        (vt_buf){t->matrix[m], vt_model_type(t->engine.config)},
+                                        (vt_buf){t->matrix[0], VT_F32}, MATRIX * MATRIX);
     }
     vt_free(values);
     measure_machine(t); /* the first is colder than those that count */
@@ -199,6 +212,7 @@ static void describe_calls(vt_bench *b, const vt_plan *plan, const vt_engine *en
 
 static void note(struct timer *t, int row)
 {
+    settle(t);
     double now = vt_clock_s();
     vt_bench *b = t->bench;
     t->spent[row] += now - t->last;
@@ -234,6 +248,28 @@ static void train_step(struct timer *t, int64_t number)
     note(t, calls + OPTIMISER);
 }
 
+/* The step as training does it on a device that records: one recording. Its parts are seen in steps
+ * of their own, in which one waits for the other. */
+static void whole_step(struct timer *t, int64_t number)
+{
+    vt_engine *engine = &t->engine;
+    vt_dev *dev = t->dev;
+    const vt_kernels *k = vt_dev_kernels(dev);
+    double totals[VT_TOTALS];
+    vt_step step = vt_engine_step_of(engine, t->bench->batch, engine->config->optim_lr, number + 1);
+    step.draw = (uint32_t)number;
+    vt_engine_send_step(engine, &step);
+    if (!t->slot->recording) {
+        vt_dev_record(dev);
+        k->fill_zero(dev, engine->memory.totals, sizeof totals);
+        vt_engine_issue(engine, t->slot, number + 1, t->result);
+        t->slot->recording = vt_dev_recorded(dev);
+    }
+    vt_dev_replay(dev, t->slot->recording);
+    vt_dev_read(dev, totals, engine->memory.totals, sizeof totals);
+    t->bench->loss = totals[VT_TOTAL_LOSS] / (double)t->bench->batch;
+}
+
 static void summarise_rate(vt_bench_rate *rate, double *seconds, int64_t n, double images)
 {
     qsort(seconds, (size_t)n, sizeof *seconds, compare_doubles);
@@ -254,8 +290,13 @@ static void measure_steps(struct timer *t)
             measure_machine(t);
         t->step = s;
         double start = vt_clock_s();
-        train_step(t, o->warm_up + s);
+        if (vt_dev_records(t->dev))
+            whole_step(t, o->warm_up + s);
+        else
+            train_step(t, o->warm_up + s);
         t->step_s[s] = vt_clock_s() - start;
+        if (vt_dev_records(t->dev))
+            train_step(t, o->warm_up + o->steps + s);
         memcpy(t->history + s * stride, t->spent, (size_t)stride * sizeof *t->spent);
     }
     measure_machine(t);
@@ -354,10 +395,11 @@ static vt_status take_buffers(struct timer *t, vt_error *err)
     t->eval_s = vt_calloc(steps, sizeof *t->eval_s);
     t->images = vt_calloc(pixels, sizeof *t->images);
     t->labels = vt_calloc((size_t)b->batch, sizeof *t->labels);
+    t->result = vt_dev_alloc(t->dev, (VT_TOTALS + 1) * sizeof *t->result);
     if (b->options.trace)
         b->event = vt_calloc(steps * (size_t)b->n_calls, sizeof *b->event);
     if (!b->call || !b->row || !t->spent || !t->history || !t->step_s || !t->eval_s || !t->images ||
-        !t->labels || (b->options.trace && !b->event))
+        !t->labels || !t->result || (b->options.trace && !b->event))
         return vt_fail(err, VT_ERR_NOMEM, "no memory to measure %zu steps", steps);
     for (size_t i = 0; i < pixels; i++)
         t->images[i] = (float)vt_rng_normal(&rng, i);
@@ -418,6 +460,8 @@ vt_status vt_bench_run(vt_bench *bench, const vt_config *config, const vt_bench_
     for (int i = 0; i < 4; i++)
         if (t.dev)
             vt_dev_release(t.dev, t.matrix[i], matrix_bytes(&t, i));
+    if (t.dev)
+        vt_dev_release(t.dev, t.result, (VT_TOTALS + 1) * sizeof *t.result);
     vt_free(t.copy[0]);
     vt_free(t.copy[1]);
     vt_free(t.spent);
