@@ -464,6 +464,7 @@ static struct results compute(const struct problem *p, vt_dev *dev, const vt_ker
     void *scratch = new_block((int64_t)scratch_size, 1);
     const vt_buf qkv = {p->qkv, VT_F32}, y = {r.y, VT_F32}, dy = {p->dy, VT_F32};
     const vt_buf dqkv = {r.dqkv, VT_F32};
+    float *again = k->attention_remakes ? new_output(p->n_y, NAN) : NULL;
 
     memset(scratch, 0xff, scratch_size);
     if (!on_gpu()) {
@@ -475,8 +476,11 @@ static struct results compute(const struct problem *p, vt_dev *dev, const vt_ker
     k->attention_fwd(dev, y, r.lse, qkv, p->table, p->pad_bias, &p->map, &p->sizes, &p->step);
     k->attention_probs(dev, r.probs, qkv, r.lse, p->table, p->pad_bias, &p->map, &p->sizes);
     k->attention_bwd(dev, dqkv, write, p->table != NULL ? r.dtable : NULL,
-                     p->pad_bias != NULL ? r.dpad : NULL, dy, qkv, r.lse, p->table, p->pad_bias,
-                     &p->map, &p->sizes, &p->step, scratch);
+                     p->pad_bias != NULL ? r.dpad : NULL, (vt_buf){again, VT_F32}, dy, qkv, r.lse,
+                     p->table, p->pad_bias, &p->map, &p->sizes, &p->step, scratch);
+    if (again)
+        assert_memory_equal(again, r.y, (size_t)p->n_y * sizeof *again);
+    vt_free(again);
     vt_free(scratch);
     return r;
 }

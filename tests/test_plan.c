@@ -197,6 +197,7 @@ enum holding { VALUE, GRADIENT, AGAIN, HOLDINGS };
 struct lives {
     bool *written; /* which gradients a step before this one has written */
     int *held;     /* a number for each span: node * HOLDINGS + holding */
+    int *lent;     /* the number of another node whose gradient the span is as well, or -1 */
 };
 
 struct life {
@@ -240,6 +241,7 @@ static void check_forward_step(const struct built *b, int s)
 static void hold(const struct lives *l, int span, const vt_node *node, enum holding what)
 {
     l->held[span] = node->number * HOLDINGS + (int)what;
+    l->lent[span] = -1;
 }
 
 /* What lies in the span was not written over since. */
@@ -247,7 +249,8 @@ static void check_held(const struct life *life, const struct lives *l, int span,
                        const vt_node *node, enum holding what)
 {
     check_alive(life, span);
-    if (l->held[span] != node->number * HOLDINGS + (int)what)
+    const bool looks = what == GRADIENT && l->lent[span] == node->number;
+    if (l->held[span] != node->number * HOLDINGS + (int)what && !looks)
         fail_msg("step %d: %s of %s was written over", life->step, life->what, node->name);
 }
 
@@ -284,10 +287,15 @@ static void check_backward_step(const struct built *b, int s, const struct lives
         assert_int_equal(mine->write[i], !l->written[in->number]);
         if (!mine->write[i])
             check_held(&(struct life){b, s, "the gradient of an input"}, l, grad, in, GRADIENT);
-        else if (!(node->in_place && i == 0 && grad == mine->grad))
+        else if (grad != mine->grad)
             check_made(&(struct life){b, s, "a first gradient"}, grad);
+        else
+            assert_true((node->in_place && i == 0) || node->hands_on >> i & 1);
         check_alive(&(struct life){b, s, "the gradient of an input"}, grad);
-        hold(l, grad, in, GRADIENT);
+        if (plan->node[in->number].lent)
+            l->lent[grad] = in->number;
+        else
+            hold(l, grad, in, GRADIENT);
         l->written[in->number] = true;
     }
     if (mine->remade >= 0 && inputs & 1) {
@@ -300,8 +308,9 @@ static void check_lives(const struct built *b)
 {
     const vt_plan *plan = b->plan;
     const struct lives l = {calloc((size_t)plan->graph->n, sizeof *l.written),
-                            calloc((size_t)plan->n_spans, sizeof *l.held)};
-    assert_true(l.written && l.held);
+                            calloc((size_t)plan->n_spans, sizeof *l.held),
+                            calloc((size_t)plan->n_spans, sizeof *l.lent)};
+    assert_true(l.written && l.held && l.lent);
     for (int i = 0; i < plan->graph->n; i++)
         if (plan->node[i].value >= 0)
             hold(&l, plan->node[i].value, plan->graph->node[i], VALUE);
@@ -315,6 +324,7 @@ static void check_lives(const struct built *b)
         assert_int_equal(plan->spans[plan->node[through[i]->number].value].last, plan->n_steps - 1);
     free(l.written);
     free(l.held);
+    free(l.lent);
 }
 
 static void what_a_step_touches_is_alive(void **state)
@@ -323,8 +333,8 @@ static void what_a_step_touches_is_alive(void **state)
     for_each_subject(check_lives, 0);
 }
 
-/* Every layer norm and GELU of a Swin block is made again where the layer behind it wants it; the
- * steps of a node share its inputs between them. */
+/* Every layer norm, attention and GELU of a Swin block is made again where the layer behind it
+ * wants it; the steps of a node share its inputs between them. */
 static void what_costs_little_is_made_again(void **state)
 {
     (void)state;
@@ -352,10 +362,42 @@ static void what_costs_little_is_made_again(void **state)
     for (int i = 0; i <= b.model.loss->number; i++)
         if (plan->graph->node[i]->op < VT_OP_INPUT && plan->graph->node[i]->needs_grad)
             assert_int_equal(done[i], (1u << VT_MAX_IN) - 1);
-    assert_int_equal(remade, 10 * 3 + 2); /* ten blocks, two merges */
+    assert_int_equal(remade, 10 * 4 + 2); /* ten blocks, two merges */
     assert_int_equal(kept, 2);            /* behind the patches and before the pooling */
     free(done);
     release(&b);
+}
+
+/* Sums of one model: how many hand their gradient on to the stream, and let the branch look at it.
+ */
+static void count_handed_on(const char *set, int *sums, int *owned, int *lent)
+{
+    struct built b = build(&(struct subject){"experiments/quick/vit.yaml", set, true}, 0);
+    *sums = *owned = *lent = 0;
+    for (int i = 0; i < b.plan->graph->n; i++) {
+        const vt_node *node = b.plan->graph->node[i];
+        if (node->op != VT_OP_residual)
+            continue;
+        const vt_node_plan *stream = &b.plan->node[node->in[0]->number],
+                           *branch = &b.plan->node[node->in[1]->number];
+        (*sums)++;
+        *owned += stream->grad == b.plan->node[i].grad && !stream->lent;
+        *lent += branch->grad == b.plan->node[i].grad && branch->lent;
+    }
+    release(&b);
+}
+
+static void sums_hand_their_gradient_on(void **state)
+{
+    (void)state;
+    int sums, owned, lent;
+    count_handed_on("model.drop_path=0", &sums, &owned, &lent);
+    assert_int_equal(sums, 4);
+    assert_int_equal(owned, sums);
+    assert_int_equal(lent, sums);
+    count_handed_on("model.drop_path=0.1", &sums, &owned, &lent); /* none in block 0 */
+    assert_int_equal(owned, sums);
+    assert_int_equal(lent, 2);
 }
 
 /* ---- running */
@@ -534,6 +576,7 @@ int main(void)
         {"what a step touches is alive", what_a_step_touches_is_alive, NULL, NULL, NULL},
         {"what costs little is made again going back", what_costs_little_is_made_again, NULL, NULL,
          NULL},
+        {"sums hand their gradient on", sums_hand_their_gradient_on, NULL, NULL, NULL},
         {"a pass in poisoned memory has the same bits, and inputs survive",
          a_pass_in_poisoned_memory_has_the_same_bits, NULL, NULL, NULL},
         {"freezing leaves the other gradients as they are",

@@ -14,7 +14,7 @@ typedef struct attention {
     const vt_attention_sizes *sizes;
     const vt_step *step;
     const float *qkv, *table, *pad_bias;
-    float *y, *lse, *probs;      /* forward */
+    float *y, *lse, *probs;      /* forward; y also where the backward pass makes it again */
     const float *dy, *saved_lse; /* backward */
     float *dqkv, *partials;
     bool write;
@@ -358,6 +358,19 @@ void VT_CPU(attention_fwd)(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const fl
     run_units(&a, forward_units);
 }
 
+/* The weights of a query as the forward pass had them, from the same products: the bits of y depend
+ * on how the sum is divided out, and the saved log of the sum does it in another way. */
+static void weigh_again(const item *t, float *row, const float *dots, int64_t query,
+                        const float *bias, const float *factors)
+{
+    const vt_attention_layout *l = &t->a->layout;
+    float *memory = t->u->memory;
+    memcpy(row, dots, (size_t)t->s->first_pad * sizeof *row);
+    softmax_row(row, t->s, bias, t->a->sizes->scale, memory + l->largest + query,
+                memory + l->sum + query, memory + l->inverse + query);
+    gather_weights(row, t->s, factors);
+}
+
 /* Scores, weights and their gradients of queries [from, from + n), which are rows [row, row + n) of
  * the weights held, and from them dq. */
 static void backward_block(const item *t, int64_t from, int64_t n, int64_t row)
@@ -374,14 +387,21 @@ static void backward_block(const item *t, int64_t from, int64_t n, int64_t row)
     multiply_with_keys(t, dweights, memory + l->dy + from * l->width, l->width, NULL,
                        memory + l->v_turned, V, n);
     for (int64_t i = 0; i < n; i++) {
+        const float *bias = bias_of(t, from + i), *factors = factors_of(t, from + i);
         float *dbias = NULL;
         if (t->dtable != NULL)
             dbias = memory + l->dbias + (t->head - t->u->first_head) * l->head_bias +
                     (from + i) * s->row;
-        softmax_row_backward(weights + i * s->row, dweights + i * s->row, s, bias_of(t, from + i),
-                             factors_of(t, from + i), a->sizes->scale, lse[s->token[from + i]],
-                             dbias);
+        if (a->y != NULL)
+            weigh_again(t, memory + l->again + i * s->row, weights + i * s->row, from + i, bias,
+                        factors);
+        softmax_row_backward(weights + i * s->row, dweights + i * s->row, s, bias, factors,
+                             a->sizes->scale, lse[s->token[from + i]], dbias);
     }
+    if (a->y != NULL)
+        multiply_with_scores(t, a->y + y_at(a, t->image, t->head), a->sizes->channels,
+                             s->token + from, memory + l->again, memory + l->v,
+                             memory + l->inverse + from, n, false);
     if (a->dqkv != NULL)
         multiply_with_scores(t, a->dqkv + qkv_at(a, t->image, t->head, Q), 3 * a->sizes->channels,
                              s->token + from, dweights, memory + l->k, NULL, n, !a->write);
@@ -400,11 +420,13 @@ static void backward_item(const item *t)
     }
 
     start_ahead(t, 2 * tile_requests(s->n, s->columns, a->width) +
-                       3 * tile_requests(s->n, a->width, s->n));
+                       (a->y != NULL ? 4 : 3) * tile_requests(s->n, a->width, s->n));
     turn(t, memory + l->k_turned, K);
     turn(t, memory + l->v_turned, V);
     gather(t, memory + l->q, Q);
     gather(t, memory + l->k, K);
+    if (a->y != NULL)
+        gather(t, memory + l->v, V);
     gather_rows(memory + l->dy, l->width, a->dy + y_at(a, t->image, t->head), a->sizes->channels,
                 s->token, s->n, a->width);
     for (int64_t from = 0; from < s->n; from += held) {
@@ -489,7 +511,7 @@ static void add_partials(const attention *a, float *to, int64_t step, int64_t he
 }
 
 void VT_CPU(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, float *dpad_bias,
-                           vt_buf dy, vt_buf qkv, const float *lse, const float *table,
+                           vt_buf y, vt_buf dy, vt_buf qkv, const float *lse, const float *table,
                            const float *pad_bias, const vt_attention_map *map,
                            const vt_attention_sizes *sizes, const vt_step *step, void *scratch)
 {
@@ -500,6 +522,7 @@ void VT_CPU(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, fl
                    .qkv = vt_floats(qkv),
                    .table = table,
                    .pad_bias = pad_bias,
+                   .y = vt_floats(y),
                    .saved_lse = lse,
                    .dy = vt_floats(dy),
                    .dqkv = vt_floats(dqkv),

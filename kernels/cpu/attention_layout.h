@@ -26,6 +26,7 @@ typedef struct vt_attention_layout {
     int64_t queries;                         /* most queries whose scores are held at once */
     int64_t q, k, v, k_turned, v_turned, dy; /* (tokens or keys, width) or its transpose */
     int64_t weights, dweights;               /* (queries, row) */
+    int64_t again;                           /* (queries of a block, row) */
     int64_t bias, dbias; /* (heads of a unit, tokens, row); one row for all without a table */
     int64_t head_bias;   /* floats of one head's */
     int64_t largest, sum, inverse; /* (tokens): of a row's scores; 1 / sum */
@@ -103,6 +104,7 @@ static inline vt_attention_layout vt_attention_layout_of(const vt_attention_map 
     l.dy = vt_attention_place(&l, tokens * l.width);
     l.weights = vt_attention_place(&l, l.queries * l.row);
     l.dweights = vt_attention_place(&l, l.queries * l.row);
+    l.again = vt_attention_place(&l, VT_ATTENTION_BLOCK * l.row);
     l.bias = vt_attention_place(&l, bias);
     l.dbias = vt_attention_place(&l, heads * l.head_bias);
     l.largest = vt_attention_place(&l, tokens);

@@ -320,7 +320,7 @@ static void go_to_keys(vt_dev *d, const cuts &c, vt_dtype type, attention a)
 }
 
 void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, float *dpad_bias,
-                            vt_buf dy, vt_buf qkv, const float *lse, const float *table,
+                            vt_buf y, vt_buf dy, vt_buf qkv, const float *lse, const float *table,
                             const float *pad_bias, const vt_attention_map *map,
                             const vt_attention_sizes *sizes, const vt_step *step, void *room)
 {
@@ -330,6 +330,7 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
     const int64_t pairs = map->places * map->places, heads = sizes->heads;
     float *floats = static_cast<float *>(room);
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
+    VT_ASSERT(!y.data);
     if (sizes->batch == 0)
         return;
     a.dy = dy.data;

@@ -149,7 +149,9 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
         if (step->backward && node->reads_in[i] && remade >= 0)
             call.x[i].data = at_span(program, remade);
         call.write[i] = place->write[i];
-        if (step->backward && node->in[i]->needs_grad && step->inputs >> i & 1)
+        const bool handed_on = node->hands_on >> i & 1 && place->write[i] && place->grad >= 0 &&
+                               program->plan->node[node->in[i]->number].grad == place->grad;
+        if (step->backward && node->in[i]->needs_grad && step->inputs >> i & 1 && !handed_on)
             call.dx[i] = (vt_buf){vt_program_grad(program, node->in[i]), node->in[i]->type};
     }
     return call;

@@ -136,6 +136,9 @@ struct vt_node {
     /* The backward pass may write in[0]'s gradient where the node's own lies, and the value that it
      * makes again where in[0]'s does. */
     bool in_place;
+    /* Inputs (1 << i) whose gradients are the node's own: where the plan lays them in one place,
+     * the backward pass is given none to write. */
+    uint32_t hands_on;
     /* Inputs (1 << i) whose gradients the backward pass computes in a call of their own if asked,
      * the only one to read in[0]'s value; 0: it has one call. */
     uint32_t late;

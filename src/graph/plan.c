@@ -123,6 +123,54 @@ static void place_remade(vt_plan *plan, const vt_graph *graph, const vt_node *co
     }
 }
 
+static bool gives_gradient(const vt_plan *plan, int step, const vt_node *to)
+{
+    const vt_plan_step *s = &plan->steps[step];
+    const vt_node *node = plan->graph->node[s->node];
+    for (int i = 0; i < node->n_in && s->backward; i++)
+        if (node->in[i] == to && s->inputs >> i & 1)
+            return true;
+    return false;
+}
+
+/* Whether `in`, behind step s, only reads its gradient and is done with it before anything is done
+ * with that of `owner`. */
+static bool only_looks(const vt_plan *plan, int s, const vt_node *in, const vt_node *owner)
+{
+    int looked = s;
+    for (int t = s + 1; t < plan->n_steps; t++) {
+        if (gives_gradient(plan, t, in))
+            return false;
+        if (plan->steps[t].node == in->number)
+            looked = t;
+    }
+    for (int t = s + 1; t <= looked; t++)
+        if (plan->steps[t].node == owner->number || gives_gradient(plan, t, owner))
+            return false;
+    return true;
+}
+
+/* The span of the gradient of in[i], which step s is the first to give. */
+static int place_gradient(vt_plan *plan, int s, int i)
+{
+    const vt_node *node = plan->graph->node[plan->steps[s].node], *in = node->in[i];
+    const vt_node_plan *mine = &plan->node[node->number];
+    const bool own = mine->grad >= 0 && !mine->lent && alike(in, node);
+    if (own && node->in_place && i == 0)
+        return mine->grad;
+    for (int j = 0; own && node->hands_on >> i & 1; j++) {
+        if (j == i)
+            return mine->grad;
+        if (plan->node[node->in[j]->number].grad != mine->grad)
+            continue;
+        plan->node[in->number].lent = only_looks(plan, s, in, node->in[j]);
+        if (plan->node[in->number].lent)
+            return mine->grad;
+        break;
+    }
+    return add_span(plan, s, s, in->shape.size * (int64_t)vt_dtype_size(in->type));
+}
+
 /* Lives of gradients, kept values and scratch. */
 static void place_backward(vt_plan *plan, const vt_graph *graph)
 {
@@ -149,11 +197,8 @@ static void place_backward(vt_plan *plan, const vt_graph *graph)
                 continue;
             vt_node_plan *theirs = &plan->node[in->number];
             mine->write[i] = theirs->grad < 0;
-            if (theirs->grad < 0 && node->in_place && i == 0 && mine->grad >= 0 && alike(in, node))
-                theirs->grad = mine->grad;
-            else if (theirs->grad < 0)
-                theirs->grad =
-                    add_span(plan, s, s, in->shape.size * (int64_t)vt_dtype_size(in->type));
+            if (theirs->grad < 0)
+                theirs->grad = place_gradient(plan, s, i);
             else if (plan->spans[theirs->grad].last < s)
                 plan->spans[theirs->grad].last = s;
         }

@@ -9,7 +9,9 @@
  * A value that its own backward step can make again, and that going back only the weight gradient
  * of a linear layer reads, is not kept: its life ends with the forward pass, and the layer's
  * backward pass is two steps, the second behind the one that makes the value a second time. Where
- * an op computes in place, gradients and values made again take over the spans they follow from.
+ * an op computes in place, gradients and values made again take over the spans they follow from. A
+ * sum hands its gradient on: to its first term the span itself, to the second a look at it, if that
+ * is over before anything is added for the first.
  */
 #ifndef VT_GRAPH_PLAN_H
 #define VT_GRAPH_PLAN_H
@@ -31,6 +33,7 @@ typedef struct vt_plan_step {
 typedef struct vt_node_plan {
     int value, grad; /* indices of spans, -1 for none */
     int remade;      /* the value's second life */
+    bool lent;       /* the gradient lies in another node's span, to be read only */
     int kept[VT_MAX_KEPT];
     int last_use;          /* step of the node that uses its value last, going forward */
     bool write[VT_MAX_IN]; /* this node's backward pass is the first writer of in[i]'s gradient */

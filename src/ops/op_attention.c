@@ -40,6 +40,7 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
     sizes->scale = (float)(1.0 / sqrt((double)(channels / sizes->heads)));
     n->shape = vt_shape_of(3, (int64_t[]){qkv.dim[0], qkv.dim[1], channels});
     n->reads_in[QKV] = true;
+    n->remakes = n->k->attention_remakes;
     vt_node_keep(n, LSE, VT_F32, qkv.dim[0] * qkv.dim[1] * sizes->heads);
     double pairs = 0;
     for (int64_t i = 0; i < map->n_groups; i++)
@@ -61,6 +62,6 @@ void vt_op_attention_fwd(const vt_call *c)
 void vt_op_attention_bwd(const vt_call *c)
 {
     c->k->attention_bwd(c->dev, c->dx[QKV], c->write[QKV], c->dx[TABLE].data, c->dx[PAD].data,
-                        c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data, c->map,
-                        &c->node->attention.sizes, c->step, c->scratch);
+                        c->remade, c->dy, c->x[QKV], c->kept[LSE], c->x[TABLE].data, c->x[PAD].data,
+                        c->map, &c->node->attention.sizes, c->step, c->scratch);
 }

@@ -18,6 +18,7 @@ vt_status vt_op_residual_infer(vt_node *n, vt_error *err)
     if (!vt_shape_equal(n->in[X]->shape, n->in[F]->shape))
         return vt_fail_shape(err, n, "the branch has another shape than the stream");
     n->shape = n->in[X]->shape;
+    n->hands_on = n->drop.rate > 0 ? 1u << X : 1u << X | 1u << F;
     return VT_OK;
 }
 
@@ -31,7 +32,8 @@ void vt_op_residual_fwd(const vt_call *c)
 void vt_op_residual_bwd(const vt_call *c)
 {
     int64_t batch = c->node->shape.dim[0];
-    c->k->residual_bwd(c->dev, c->dx[X], c->write[X], c->dx[F], c->write[F], c->dy, batch,
-                       c->node->shape.size / batch, c->node->drop.rate, c->node->drop.stream,
-                       c->step);
+    if (c->dx[X].data || c->dx[F].data)
+        c->k->residual_bwd(c->dev, c->dx[X], c->write[X], c->dx[F], c->write[F], c->dy, batch,
+                           c->node->shape.size / batch, c->node->drop.rate, c->node->drop.stream,
+                           c->step);
 }

@@ -363,6 +363,7 @@ vt_trial vt_trial_open(const vt_op_row *row, const vt_fixture *fixture, int i, v
             t.twin->attention.sizes.stream = t.op->attention.sizes.stream;
         vt_net_give(t.net, t.twin, vt_trial_floats(&t, "dy"), twin_factor);
         root = vt_residual(t.net->graph, "both", t.op, t.twin, 0);
+        root->hands_on = 0; /* what is handed in differs from what the sum would hand on */
     }
     vt_net_finish(t.net, root);
     set_leaves(&t);

@@ -178,13 +178,13 @@ static void attention_fwd(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, const flo
 }
 
 static void attention_bwd(vt_dev *d, vt_buf dqkv, bool write, float *dtable, float *dpad_bias,
-                          vt_buf dy, vt_buf qkv, const float *lse, const float *table,
+                          vt_buf y, vt_buf dy, vt_buf qkv, const float *lse, const float *table,
                           const float *pad_bias, const vt_attention_map *map,
                           const vt_attention_sizes *sizes, const vt_step *step, void *scratch)
 {
     const int64_t n = tokens_of(map, sizes);
-    k->attention_bwd(d, out(dqkv, 3 * n), write, dtable, dpad_bias, in(dy, n), in(qkv, 3 * n), lse,
-                     table, pad_bias, map, sizes, step, scratch);
+    k->attention_bwd(d, out(dqkv, 3 * n), write, dtable, dpad_bias, y.data ? out(y, n) : y,
+                     in(dy, n), in(qkv, 3 * n), lse, table, pad_bias, map, sizes, step, scratch);
     finish();
 }
 
