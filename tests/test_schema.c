@@ -331,7 +331,7 @@ static const char *second_value(const config_sample *sample)
 static void expect_same(const char *path, const char *what, const char *a, const char *b)
 {
     if (strcmp(a, b) != 0)
-        fail_msg("%s also changes the %s", path, what);
+        fail_msg("%s also changes the %s: %s, %s", path, what, a, b);
 }
 
 static void expect_other(const char *path, const char *what, const char *a, const char *b)
