@@ -70,6 +70,25 @@ static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root
     }
 }
 
+static bool alike(const vt_node *a, const vt_node *b)
+{
+    return a->shape.size == b->shape.size && a->type == b->type;
+}
+
+/* The span of an input that ends where the node is computed and may be written over, or -1. */
+static int find_ended(const vt_plan *plan, const vt_node *node, int made)
+{
+    for (int i = 0; i < node->n_in; i++) {
+        const vt_node *in = node->in[i];
+        if (!(node->overwrites >> i & 1) || !stored(in) || !alike(in, node))
+            continue;
+        const int span = plan->node[in->number].value;
+        if (plan->spans[span].last == made)
+            return span;
+    }
+    return -1;
+}
+
 /* Lives of values: from where they are made to their last reader. */
 static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *root,
                          const vt_node *keep, const vt_node *const *reader, int *made, int *last)
@@ -93,15 +112,16 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
         plan->node[i].last_use = last[i];
         if (node == root || node == keep || node->op == VT_OP_INPUT)
             last[i] = plan->n_steps - 1;
-        if (stored(node))
-            plan->node[i].value = add_span(plan, made[i], last[i],
-                                           node->shape.size * (int64_t)vt_dtype_size(node->type));
+        if (!stored(node))
+            continue;
+        int *value = &plan->node[i].value;
+        *value = find_ended(plan, node, made[i]);
+        if (*value >= 0)
+            plan->spans[*value].last = last[i];
+        else
+            *value = add_span(plan, made[i], last[i],
+                              node->shape.size * (int64_t)vt_dtype_size(node->type));
     }
-}
-
-static bool alike(const vt_node *a, const vt_node *b)
-{
-    return a->shape.size == b->shape.size && a->type == b->type;
 }
 
 /* Second lives, of values that are made again: from the step that does to the one that reads them,

@@ -14,6 +14,7 @@ vt_status vt_op_activation_infer(vt_node *n, vt_error *err)
     n->shape = n->in[0]->shape;
     n->reads_in[0] = true;
     n->remakes = n->in_place = true;
+    n->overwrites = 1;
     return VT_OK;
 }
 

@@ -18,6 +18,7 @@ vt_status vt_op_residual_infer(vt_node *n, vt_error *err)
     if (!vt_shape_equal(n->in[X]->shape, n->in[F]->shape))
         return vt_fail_shape(err, n, "the branch has another shape than the stream");
     n->shape = n->in[X]->shape;
+    n->overwrites = 1u << F;
     n->hands_on = n->drop.rate > 0 ? 1u << X : 1u << X | 1u << F;
     return VT_OK;
 }
