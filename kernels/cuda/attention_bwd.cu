@@ -330,7 +330,7 @@ void VT_CUDA(attention_bwd)(vt_dev *d, vt_buf dqkv, bool write, float *dtable, f
     const int64_t pairs = map->places * map->places, heads = sizes->heads;
     float *floats = static_cast<float *>(room);
     attention a = describe(qkv, table, pad_bias, map, sizes, step);
-    VT_ASSERT(!y.data);
+    (void)y; /* not attention_remakes */
     if (sizes->batch == 0)
         return;
     a.dy = dy.data;
