@@ -216,25 +216,29 @@ static void release(int first, int last)
         block.fibers[i].now = READY;
 }
 
+/* Lets a warp go on whose threads have all met. */
+static bool release_warp(int first, int last)
+{
+    if (count(AT_WARP, first, last) == 0)
+        return false;
+    if (last - first < WARP)
+        stop("a warp of fewer than 32 threads hands values over");
+    if (count(DONE, first, last) > 0)
+        stop("a thread has left, and others of its warp wait for it");
+    if (count(AT_WARP, first, last) != WARP)
+        return false;
+    release(first, last);
+    return true;
+}
+
 /* Lets go on who has met all the others. False: all are done. */
 static bool release_waiting()
 {
     bool released = false;
     if (count(DONE, 0, block.n) == block.n)
         return false;
-    for (int first = 0; first < block.n; first += WARP) {
-        const int last = first + WARP < block.n ? first + WARP : block.n;
-        if (count(AT_WARP, first, last) == 0)
-            continue;
-        if (last - first < WARP)
-            stop("a warp of fewer than 32 threads hands values over");
-        if (count(DONE, first, last) > 0)
-            stop("a thread has left, and others of its warp wait for it");
-        if (count(AT_WARP, first, last) == WARP) {
-            release(first, last);
-            released = true;
-        }
-    }
+    for (int first = 0; first < block.n; first += WARP)
+        released |= release_warp(first, first + WARP < block.n ? first + WARP : block.n);
     if (released)
         return true;
     if (count(AT_BLOCK, 0, block.n) != block.n)
@@ -274,14 +278,35 @@ static void choose_order(int *order, int n, uint32_t seed, bool reversed)
     }
 }
 
-static void run_block()
+static void run_ready(const int *order, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (block.fibers[order[i]].now == READY)
+            run_fiber(order[i]);
+}
+
+/* One warp after the other, each as far as it gets without the rest of the block. */
+static void run_warps(bool reversed)
+{
+    const int warps = (block.n + WARP - 1) / WARP;
+    for (int i = 0; i < warps; i++) {
+        const int first = WARP * (reversed ? warps - 1 - i : i);
+        const int last = first + WARP < block.n ? first + WARP : block.n;
+        do
+            run_ready(block.order + (reversed ? block.n - last : first), last - first);
+        while (release_warp(first, last));
+    }
+}
+
+static void run_block(bool shuffled, bool reversed)
 {
     for (int i = 0; i < block.n; i++)
         prepare_fiber(i);
     do
-        for (int i = 0; i < block.n; i++)
-            if (block.fibers[block.order[i]].now == READY)
-                run_fiber(block.order[i]);
+        if (shuffled)
+            run_ready(block.order, block.n);
+        else
+            run_warps(reversed);
     while (release_waiting());
 }
 
@@ -310,7 +335,7 @@ void vt_lanes_run(const char *name, dim3 blocks, unsigned threads, size_t shared
         if (!vt_grid_now.shared)
             stop("no memory for a block");
         memset(vt_grid_now.shared, 0xff, (shared + 127) / 128 * 128);
-        run_block();
+        run_block(seed != 0, reversed);
         free(vt_grid_now.shared);
     }
     vt_grid_now.shared = nullptr;

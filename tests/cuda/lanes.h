@@ -1,8 +1,9 @@
 /*
  * Threads of a GPU's blocks on one thread of the processor. Each has a stack of its own and runs
  * until it waits for its block or its warp; blocks come one after the other. The order of the
- * threads (and of the blocks) is set by VITRINE_LANE_ORDER: forward, reverse or a number, from
- * which one is shuffled. What depends on it is a kernel that lacks a barrier.
+ * threads (and of the blocks) is set by VITRINE_LANE_ORDER: forward and reverse take warp after
+ * warp, each as far as it gets without the others; with a number, from which one is shuffled, no
+ * warp is ahead of another. What depends on it is a kernel that lacks a barrier.
  *
  * Ends the program: a thread that leaves, or waits elsewhere, while others wait at a barrier.
  */
