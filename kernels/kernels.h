@@ -154,8 +154,8 @@ typedef void vt_attention_fwd_fn(vt_dev *d, vt_buf y, float *lse, vt_buf qkv, co
                                  const float *pad_bias, const vt_attention_map *map,
                                  const vt_attention_sizes *sizes, const vt_step *step);
 /* dqkv as `write` says; dtable += (or NULL); dpad_bias (3C) += the pads' key and value gradients
- * (or NULL); y: the value again, or its data is NULL, as it is where not attention_remakes.
- * scratch: attention_scratch(map, sizes) bytes. */
+ * (or NULL). With attention_remakes y, unless its data is NULL, becomes the value again, and dqkv,
+ * if it is written, may lie where qkv does. scratch: attention_scratch(map, sizes) bytes. */
 typedef void vt_attention_bwd_fn(vt_dev *d, vt_buf dqkv, bool write, float *dtable,
                                  float *dpad_bias, vt_buf y, vt_buf dy, vt_buf qkv,
                                  const float *lse, const float *table, const float *pad_bias,
@@ -451,7 +451,7 @@ typedef struct vt_kernels {
     VT_KERNEL_LIST(X)
     VT_SCRATCH_LIST(X)
 #undef X
-    bool attention_remakes; /* attention_bwd can make its value again, at little cost */
+    bool attention_remakes; /* attention_bwd spares memory in the ways said there */
 } vt_kernels;
 
 /* Those of the CPU, in either width. */

@@ -295,6 +295,8 @@ static void check_backward_step(const struct built *b, int s, const struct lives
         assert_int_equal(mine->write[i], !l->written[in->number]);
         if (!mine->write[i])
             check_held(&(struct life){b, s, "the gradient of an input"}, l, grad, in, GRADIENT);
+        else if (grad == plan->node[in->number].value)
+            assert_true(node->overwrites_back >> i & 1);
         else if (grad != mine->grad)
             check_made(&(struct life){b, s, "a first gradient"}, grad);
         else

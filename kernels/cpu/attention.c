@@ -2,8 +2,9 @@
  * Attention in groups. A unit of work is a few heads of a range of groups and images; it takes the
  * groups one after the other and all its images inside a group, which then share the biases. What a
  * product reads more than once is copied to the worker's own memory, near in cache; the rest is
- * read and written where it lies. Nothing of size (N, N) is kept: the backward pass computes the
- * weights again from the saved log of their sum.
+ * read and written where it lies; the backward pass has read all of a head's q, k and v before it
+ * writes the first of their gradients, which may take their place. Nothing of size (N, N) is kept:
+ * the backward pass computes the weights again from the saved log of their sum.
  */
 #include "kernels/cpu/attention_group.h"
 #include "kernels/cpu/attention_tile.h"
@@ -188,7 +189,7 @@ static void start_ahead(const item *t, int64_t requests)
     *ahead = (vt_tile_ahead){.token = t->s->token, .n = t->s->n, .d = a->width};
     if (a->y != NULL)
         add_stream(ahead, a->y + y_at(a, t->image, t->head), channels);
-    for (int part = Q; part <= V && a->dqkv != NULL; part++)
+    for (int part = Q; part <= V && a->dqkv != NULL && a->dqkv != a->qkv; part++)
         add_stream(ahead, a->dqkv + qkv_at(a, t->image, t->head, part), 3 * channels);
     if (next_item(t, &next)) {
         for (int part = Q; part <= V; part++)
@@ -200,10 +201,12 @@ static void start_ahead(const item *t, int64_t requests)
     ahead->quota = vt_ceil_div(ahead->n * ahead->streams, requests);
 }
 
-/* left (n, width) times the keys or values `part`, which are also there transposed: out (n, row),
- * columns up to the pads. Rows of left are a_stride floats apart, or tokens' rows. */
+/* left (n, width) times the keys or values that are there transposed: out (n, row), columns up to
+ * the pads. `last` is the row of the first key that is not among the transposed. Rows of left are
+ * a_stride floats apart, or tokens' rows. */
 static void multiply_with_keys(const item *t, float *out, const float *left, int64_t a_stride,
-                               const int32_t *a_token, const float *turned, int part, int64_t n)
+                               const int32_t *a_token, const float *turned, const float *last,
+                               int64_t n)
 {
     const attention *a = t->a;
     vt_tile_product(&(vt_tile_operands){.c = out,
@@ -218,11 +221,7 @@ static void multiply_with_keys(const item *t, float *out, const float *left, int
                                         .ahead = t->ahead},
                     n, t->s->columns);
     if (t->s->columns < t->s->keys)
-        multiply_with_last(out, t->s, left, a_stride, a_token,
-                           key_row(t->s, a->qkv + qkv_at(a, t->image, t->head, part),
-                                   3 * a->sizes->channels, pad_row(t, part),
-                                   t->u->memory + a->layout.zeros, t->s->columns),
-                           a->width, n);
+        multiply_with_last(out, t->s, left, a_stride, a_token, last, a->width, n);
 }
 
 /* rows `token` of out = or += scores (n, keys) right (keys, width), row i times factors[i] */
@@ -278,9 +277,12 @@ static void compute_weights(const item *t, int64_t from, int64_t n)
 {
     const attention *a = t->a;
     const vt_attention_layout *l = &a->layout;
+    const int64_t stride = 3 * a->sizes->channels;
     float *memory = t->u->memory, *weights = memory + l->weights;
-    multiply_with_keys(t, weights, a->qkv + qkv_at(a, t->image, t->head, Q), 3 * a->sizes->channels,
-                       t->s->token + from, memory + l->k_turned, K, n);
+    const float *last = key_row(t->s, a->qkv + qkv_at(a, t->image, t->head, K), stride,
+                                pad_row(t, K), memory + l->zeros, t->s->columns);
+    multiply_with_keys(t, weights, a->qkv + qkv_at(a, t->image, t->head, Q), stride,
+                       t->s->token + from, memory + l->k_turned, last, n);
     for (int64_t i = 0; i < n; i++)
         softmax_row(weights + i * t->s->row, t->s, bias_of(t, from + i), a->sizes->scale,
                     memory + l->largest + from + i, memory + l->sum + from + i,
@@ -383,9 +385,9 @@ static void backward_block(const item *t, int64_t from, int64_t n, int64_t row)
     const float *lse = a->saved_lse + (t->image * a->sizes->heads + t->head) * a->map->tokens;
 
     multiply_with_keys(t, weights, memory + l->q + from * l->width, l->width, NULL,
-                       memory + l->k_turned, K, n);
+                       memory + l->k_turned, memory + l->k + s->columns * l->width, n);
     multiply_with_keys(t, dweights, memory + l->dy + from * l->width, l->width, NULL,
-                       memory + l->v_turned, V, n);
+                       memory + l->v_turned, memory + l->v + s->columns * l->width, n);
     for (int64_t i = 0; i < n; i++) {
         const float *bias = bias_of(t, from + i), *factors = factors_of(t, from + i);
         float *dbias = NULL;
@@ -425,8 +427,7 @@ static void backward_item(const item *t)
     turn(t, memory + l->v_turned, V);
     gather(t, memory + l->q, Q);
     gather(t, memory + l->k, K);
-    if (a->y != NULL)
-        gather(t, memory + l->v, V);
+    gather(t, memory + l->v, V);
     gather_rows(memory + l->dy, l->width, a->dy + y_at(a, t->image, t->head), a->sizes->channels,
                 s->token, s->n, a->width);
     for (int64_t from = 0; from < s->n; from += held) {

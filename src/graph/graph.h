@@ -136,8 +136,9 @@ struct vt_node {
     /* The backward pass may write in[0]'s gradient where the node's own lies, and the value that it
      * makes again where in[0]'s does. */
     bool in_place;
-    /* Inputs (1 << i) in whose place the forward pass may write the value, if they end there. */
-    uint32_t overwrites;
+    /* Inputs (1 << i) in whose place the forward pass may write the value, and the backward pass
+     * the input's own gradient, if they end there. */
+    uint32_t overwrites, overwrites_back;
     /* Inputs (1 << i) whose gradients are the node's own: where the plan lays them in one place,
      * the backward pass is given none to write. */
     uint32_t hands_on;

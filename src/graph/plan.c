@@ -188,6 +188,9 @@ static int place_gradient(vt_plan *plan, int s, int i)
             return mine->grad;
         break;
     }
+    const int value = plan->node[in->number].value;
+    if (node->overwrites_back >> i & 1 && plan->spans[value].last == s)
+        return value;
     return add_span(plan, s, s, in->shape.size * (int64_t)vt_dtype_size(in->type));
 }
 

@@ -41,6 +41,7 @@ vt_status vt_op_attention_infer(vt_node *n, vt_error *err)
     n->shape = vt_shape_of(3, (int64_t[]){qkv.dim[0], qkv.dim[1], channels});
     n->reads_in[QKV] = true;
     n->remakes = n->k->attention_remakes;
+    n->overwrites_back = n->k->attention_remakes ? 1u << QKV : 0;
     vt_node_keep(n, LSE, VT_F32, qkv.dim[0] * qkv.dim[1] * sizes->heads);
     double pairs = 0;
     for (int64_t i = 0; i < map->n_groups; i++)
