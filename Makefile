@@ -291,7 +291,7 @@ gpu-registers: $(cuda_objects) ## print registers, spills and shared memory of t
 ##@ House keeping
 
 .PHONY: dist
-dist: all $(if $(filter --tests,$(ARGS)),tests) ## pack the program with its libraries: [ARGS="--gpu-only --tests"]
+dist: all $(if $(filter --tests,$(ARGS)),tests) ## pack the program with its libraries: [ARGS="--gpu-only | --tests"]
 	@scripts/dist $(ARGS)
 
 # The program writes these itself, from the tables that its --help prints.

@@ -451,6 +451,7 @@ typedef struct vt_kernels {
     VT_KERNEL_LIST(X)
     VT_SCRATCH_LIST(X)
 #undef X
+    bool rounds;            /* computes in TF32 and BF16 too */
     bool attention_remakes; /* attention_bwd spares memory in the ways said there */
 } vt_kernels;
 

@@ -37,7 +37,9 @@ assert abs(forward / 2e9 - mac) <= 1e-6, (forward, mac)
 backward = sum(r["flop"] for r in rows if r["pass"] == "backward") / bench["batch"]
 assert forward < backward < 2 * forward, (forward, backward)
 assert {r["pass"] for r in rows} == {"forward", "backward", "step"}
-assert all(r["s"] > 0 and r["bytes"] > 0 for r in rows)
+assert all(r["s"] > 0 for r in rows)
+# Where every sum hands its gradient on, nothing is moved.
+assert [r["name"] for r in rows if r["bytes"] == 0] in ([], ["residual"]), rows
 # The calls lie within their steps and one after the other.
 events = trace["traceEvents"]
 assert len(events) == 3 * sum(r["calls"] for r in rows)

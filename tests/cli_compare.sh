@@ -89,6 +89,13 @@ equal "only that part is printed" "$(grep -cE '^(metrics|code|env|weights): ' "$
 vt diff --json quick-vit@seed=1 quick-swin
 equal "JSON says that they differ" "$code $(json "$dir/said" equal)" "1 false"
 
+# A run from before a key came: it did what the key's default says.
+cp -r "$there" "$dir/older"
+sed -i '/^  precision: fp32$/d' "$dir/older/config.yaml"
+check "an older run's settings lack a key" eval '! cmp -s "$there/config.yaml" "$dir/older/config.yaml"'
+vt diff --config "$dir/older" "$there"
+equal "which is no difference while it has its default" "$code" 0
+
 # One bit of the weights.
 cp -r "$there" "$dir/bit"
 rm "$dir/bit/last.safetensors"

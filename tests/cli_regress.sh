@@ -86,6 +86,13 @@ check "a wrong name does not pass" yields 66 regress tinny
 check "a name that cannot be one is refused" yields 64 regress ../tiny
 check "--fail-on knows two words" yields 64 regress tiny --fail-on mood
 
+# A baseline from before a key came.
+sed -i '/"train.precision"/d' "$file"
+check "a baseline without a key that came later passes" yields 0 regress tiny
+check "... and the key is no difference" lacks 'train.precision'
+check "... nor in training" start res "$dir/tiny.yaml" --threads 1 --seed 1
+check "... which says PASS" grep -q "^baseline tiny: PASS" "$dir/res.out"
+
 # Runs that are missing.
 check "a seed that is not there is MISSING with --no-run" yields 66 regress tiny --seeds 7 --no-run
 check "... in words" says '^tiny  MISSING RUN  seed 7'

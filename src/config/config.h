@@ -229,7 +229,8 @@ char *vt_config_print(const vt_config *config, bool with_origin);
 char *vt_config_json(const vt_config *config);
 
 /* SHA-256 of the canonical form of the active identity keys: sorted "key=value" lines, floats as
- * exact hexadecimal; seed and places of data are not in it. VT_ERR_NOMEM only. */
+ * exact hexadecimal; seed and places of data are not in it, and keys that came later (`added`
+ * below) only if they do not have their default. VT_ERR_NOMEM only. */
 vt_status vt_config_experiment_id(const vt_config *config, char hex[VT_SHA256_HEX_SIZE]);
 
 enum { VT_RUN_ID_SIZE = 13 };
@@ -245,6 +246,7 @@ typedef struct vt_config_field {
     const char *when;         /* as in fields.def; NULL: always */
     const char *help;
     bool identity;
+    bool added; /* a key that came later: outside the identity while it has its default */
 } vt_config_field;
 
 int vt_config_field_count(void);

@@ -260,7 +260,8 @@ vt_config_field vt_config_field_at(int i)
                              .default_text = field->default_text,
                              .when = field->when,
                              .help = field->help,
-                             .identity = field->identity};
+                             .identity = field->identity,
+                             .added = field->added};
 }
 
 const char *vt_config_word(const char *path, int value)

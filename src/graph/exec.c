@@ -15,8 +15,6 @@ struct vt_program {
     vt_call *calls;      /* plan->n_steps */
     vt_device_map *maps; /* of the graph's attentions */
     int n_maps;
-    float *staged; /* device: an input before it is rounded; NULL where none is */
-    size_t staged_bytes;
     struct pass {
         bool met; /* once without recording: what a kernel prepares when it is met first is there */
         void *recording;
@@ -149,22 +147,11 @@ static vt_call bind(const vt_program *program, const vt_plan_step *step)
         if (step->backward && node->reads_in[i] && remade >= 0)
             call.x[i].data = at_span(program, remade);
         call.write[i] = place->write[i];
-        const bool handed_on = node->hands_on >> i & 1 && place->write[i] && place->grad >= 0 &&
-                               program->plan->node[node->in[i]->number].grad == place->grad;
-        if (step->backward && node->in[i]->needs_grad && step->inputs >> i & 1 && !handed_on)
+        if (step->backward && node->in[i]->needs_grad && step->inputs >> i & 1 &&
+            !vt_plan_hands_on(program->plan, node->number, i))
             call.dx[i] = (vt_buf){vt_program_grad(program, node->in[i]), node->in[i]->type};
     }
     return call;
-}
-
-static size_t find_staged_bytes(const vt_graph *graph)
-{
-    int64_t most = 0;
-    for (int i = 0; i < graph->n; i++)
-        if (graph->node[i]->op == VT_OP_INPUT && graph->node[i]->type == VT_BF16 &&
-            graph->node[i]->shape.size > most)
-            most = graph->node[i]->shape.size;
-    return (size_t)most * sizeof(float);
 }
 
 vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memory *memory,
@@ -183,13 +170,6 @@ vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memo
     }
     program->plan = plan;
     program->memory = memory;
-    program->staged_bytes = find_staged_bytes(plan->graph);
-    if (program->staged_bytes > 0)
-        program->staged = vt_dev_alloc(memory->dev, program->staged_bytes);
-    if (program->staged_bytes > 0 && !program->staged) {
-        vt_program_free(program);
-        return vt_fail(err, VT_ERR_NOMEM, "no memory for a batch of images");
-    }
     for (int s = 0; s < plan->n_steps; s++) {
         vt_call *call = &program->calls[s];
         *call = bind(program, &plan->steps[s]);
@@ -211,7 +191,6 @@ void vt_program_free(vt_program *program)
     if (program->memory) {
         vt_dev_forget(program->memory->dev, program->forward.recording);
         vt_dev_forget(program->memory->dev, program->backward.recording);
-        vt_dev_release(program->memory->dev, program->staged, program->staged_bytes);
     }
     for (int i = 0; i < program->n_maps; i++)
         vt_device_map_release(&program->maps[i], program->memory->dev);
@@ -229,7 +208,7 @@ void vt_program_write(vt_program *program, const vt_node *input, const float *fr
 {
     vt_dev *dev = program->memory->dev;
     const size_t bytes = (size_t)input->shape.size * sizeof *from;
-    const vt_buf staged = {program->staged, VT_F32};
+    const vt_buf staged = {at_span(program, program->plan->node[input->number].staged), VT_F32};
     const vt_buf to = {vt_program_value(program, input), input->type};
     vt_dev_write(dev, to.type == VT_BF16 ? staged.data : to.data, from, bytes);
     if (to.type == VT_BF16)

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { ALIGN = 64, STEPS_A_NODE = 3, SPANS_A_NODE = 3 + STEPS_A_NODE + VT_MAX_KEPT };
+enum { ALIGN = 64, STEPS_A_NODE = 3, SPANS_A_NODE = 4 + STEPS_A_NODE + VT_MAX_KEPT };
 
 static const uint32_t ALL_INPUTS = (1u << VT_MAX_IN) - 1;
 
@@ -112,6 +112,8 @@ static void place_values(vt_plan *plan, const vt_graph *graph, const vt_node *ro
         plan->node[i].last_use = last[i];
         if (node == root || node == keep || node->op == VT_OP_INPUT)
             last[i] = plan->n_steps - 1;
+        if (node->op == VT_OP_INPUT && node->type == VT_BF16)
+            plan->node[i].staged = add_span(plan, 0, 0, node->shape.size * (int64_t)sizeof(float));
         if (!stored(node))
             continue;
         int *value = &plan->node[i].value;
@@ -307,7 +309,7 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
         goto out;
     }
     for (int i = 0; i < graph->n; i++) {
-        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .remade = -1};
+        plan->node[i] = (vt_node_plan){.value = -1, .grad = -1, .staged = -1, .remade = -1};
         for (int j = 0; j < VT_MAX_KEPT; j++)
             plan->node[i].kept[j] = -1;
         if ((int64_t)graph->node[i]->worker_scratch_bytes > plan->worker_bytes)
@@ -330,6 +332,14 @@ out:
     }
     *result = plan;
     return status;
+}
+
+bool vt_plan_hands_on(const vt_plan *plan, int node, int i)
+{
+    const vt_node *n = plan->graph->node[node];
+    const vt_node_plan *mine = &plan->node[node];
+    return n->hands_on >> i & 1 && mine->write[i] && mine->grad >= 0 &&
+           plan->node[n->in[i]->number].grad == mine->grad;
 }
 
 void vt_plan_free(vt_plan *plan)

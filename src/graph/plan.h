@@ -33,6 +33,7 @@ typedef struct vt_plan_step {
 
 typedef struct vt_node_plan {
     int value, grad; /* indices of spans, -1 for none */
+    int staged;      /* of an input that is rounded: its floats, before the pass */
     int remade;      /* the value's second life */
     bool lent;       /* the gradient lies in another node's span, to be read only */
     int kept[VT_MAX_KEPT];
@@ -58,5 +59,9 @@ typedef struct vt_plan {
 vt_status vt_plan_new(vt_plan **plan, const vt_graph *graph, const vt_node *root,
                       const vt_node *keep, int64_t guard_bytes, vt_error *err);
 void vt_plan_free(vt_plan *plan);
+
+/* Whether the backward pass of node number `node` has nothing to do for in[i]: its gradient is the
+ * node's own, in the same place. */
+bool vt_plan_hands_on(const vt_plan *plan, int node, int i);
 
 #endif

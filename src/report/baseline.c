@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "report/settings.h"
 #include "results/json.h"
 
 #include <fcntl.h>
@@ -211,18 +212,13 @@ static void read_thresholds(struct reader *r, const json_t *thresholds)
         qsort(b->gate, (size_t)b->n_gates, sizeof *b->gate, by_metric);
 }
 
-static int by_key(const void *a, const void *b)
-{
-    const vt_setting *x = a, *y = b;
-    return strcmp(x->key, y->key);
-}
-
 static void read_settings(struct reader *r, json_t *config)
 {
     vt_baseline *b = r->baseline;
     const char *key;
     json_t *value;
-    b->setting = take(r, json_object_size(config), sizeof *b->setting);
+    b->setting =
+        take(r, json_object_size(config) + (size_t)vt_settings_later(), sizeof *b->setting);
     if (!json_is_object(config))
         complain(r, "config", "a map");
     json_object_foreach(config, key, value)
@@ -233,8 +229,7 @@ static void read_settings(struct reader *r, json_t *config)
             complain(r, key, "a text");
         b->setting[b->n_settings++] = (vt_setting){key, json_string_value(value)};
     }
-    if (b->n_settings)
-        qsort(b->setting, (size_t)b->n_settings, sizeof *b->setting, by_key);
+    vt_settings_complete(b->setting, &b->n_settings);
 }
 
 static void read_root(struct reader *r)

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "config/config.h"
 #include "config/yaml.h"
 
 #include <stdlib.h>
@@ -66,9 +67,30 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(((const vt_setting *)a)->key, ((const vt_setting *)b)->key);
 }
 
+int vt_settings_later(void)
+{
+    int later = 0;
+    for (int i = 0; i < vt_config_field_count(); i++)
+        later += vt_config_field_at(i).added;
+    return later;
+}
+
+void vt_settings_complete(vt_setting *setting, int *n)
+{
+    for (int i = 0, had = *n; i < vt_config_field_count(); i++) {
+        const vt_config_field field = vt_config_field_at(i);
+        bool there = !field.added;
+        for (int k = 0; k < had && !there; k++)
+            there = strcmp(setting[k].key, field.path) == 0;
+        if (!there)
+            setting[(*n)++] = (vt_setting){field.path, field.default_text};
+    }
+    qsort(setting, (size_t)*n, sizeof *setting, compare_keys);
+}
+
 static bool flatten(const vt_yaml *root, vt_setting **setting, int *n, vt_store *store)
 {
-    size_t room = 0;
+    size_t room = (size_t)vt_settings_later();
     int at = 0;
     bool good = true;
     for (int i = 0; i < root->n; i++)
@@ -85,7 +107,7 @@ static bool flatten(const vt_yaml *root, vt_setting **setting, int *n, vt_store 
         return false;
     *n = at;
     if (at)
-        qsort(*setting, (size_t)at, sizeof **setting, compare_keys);
+        vt_settings_complete(*setting, n);
     return true;
 }
 

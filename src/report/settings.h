@@ -16,4 +16,10 @@
 vt_status vt_settings_read(vt_setting **setting, int *n, int dir_fd, vt_store *store,
                            vt_error *err);
 
+/* Keys that came later (vt_config_field) and are not among the *n settings join them with their
+ * defaults, which is what a run of an older version did. `setting` has room for vt_settings_later()
+ * more; afterwards it ascends by key. */
+int vt_settings_later(void);
+void vt_settings_complete(vt_setting *setting, int *n);
+
 #endif

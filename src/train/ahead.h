@@ -8,8 +8,8 @@
  * way.
  *
  * Nothing of this changes a bit of a run. A step whose loss or gradient is not finite stops the
- * device: it and the steps that were begun after it leave parameters, moments and running
- * statistics as they were.
+ * device: it and the steps that were begun after it leave parameters and moments as they were (its
+ * own forward pass has moved running statistics, of which nothing is saved any more).
  */
 #ifndef VT_TRAIN_AHEAD_H
 #define VT_TRAIN_AHEAD_H

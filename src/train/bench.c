@@ -93,7 +93,12 @@ static void measure_machine(struct timer *t)
     k->linear_fwd(t->dev, y, x, w, (vt_buf){0}, MATRIX, MATRIX, MATRIX, t->matrix[3]);
     settle(t);
     double between = vt_clock_s();
-    vt_grid_run(vt_dev_pool(t->dev), COPY_BYTES, COPY_CHUNK_BYTES, copy_chunk, t->copy);
+    if (vt_dev_records(t->dev)) /* that memory is not the processor's */
+        k->activation_fwd(t->dev, (vt_buf){t->copy[0], VT_F32}, (vt_buf){t->copy[1], VT_F32},
+                          COPY_BYTES / (int64_t)sizeof(float), VT_ACT_NONE);
+    else
+        vt_grid_run(vt_dev_pool(t->dev), COPY_BYTES, COPY_CHUNK_BYTES, copy_chunk, t->copy);
+    settle(t);
     double end = vt_clock_s();
     t->sgemm[t->n_rates] = 2.0 * MATRIX * MATRIX * MATRIX / (between - start);
     t->bytes[t->n_rates++] = 2.0 * COPY_BYTES / (end - between);
@@ -116,10 +121,10 @@ static vt_status prepare_machine(struct timer *t, vt_error *err)
     if (vt_dev_reserve(t->dev, vt_linear_worker_scratch(), err) != VT_OK)
         return err->status;
     for (int i = 0; i < 2; i++)
-        if (!(t->copy[i] = vt_calloc(COPY_BYTES, 1)))
+        if (!(t->copy[i] = vt_dev_alloc(t->dev, COPY_BYTES)))
             return vt_fail(err, VT_ERR_NOMEM, "no memory to measure copies");
-    memset(t->copy[0], 1, COPY_BYTES);
-    memset(t->copy[1], 2, COPY_BYTES);
+    for (int i = 0; i < 2 && !vt_dev_records(t->dev); i++) /* pages that are there */
+        memset(t->copy[i], 1 + i, COPY_BYTES);
     /* Not zeros: products of zeros can be faster. */
     float *values = vt_calloc(MATRIX * MATRIX, sizeof *values);
     if (!values)
@@ -154,20 +159,34 @@ static double kept_bytes(const vt_node *node)
 }
 
 /* Whether the step computes the gradient of input i. */
-static bool wants(const vt_plan_step *step, const vt_node *node, int i)
+static bool wants(const vt_plan *plan, const vt_plan_step *step, int i)
 {
-    return i < node->n_in && node->in[i] && node->in[i]->needs_grad && step->inputs >> i & 1;
+    const vt_node *node = plan->graph->node[step->node];
+    return i < node->n_in && node->in[i] && node->in[i]->needs_grad && step->inputs >> i & 1 &&
+           !vt_plan_hands_on(plan, step->node, i);
 }
 
-static void count_work(const vt_plan_step *step, const vt_node *node, double *flop, double *bytes)
+static bool does_anything(const vt_plan *plan, const vt_plan_step *step)
 {
+    for (int i = 0; step->backward && i < VT_MAX_IN; i++)
+        if (wants(plan, step, i))
+            return true;
+    return !step->backward;
+}
+
+static void count_work(const vt_plan *plan, const vt_plan_step *step, double *flop, double *bytes)
+{
+    const vt_node *node = plan->graph->node[step->node];
     const bool late = step->inputs & node->late;
+    *flop = *bytes = 0;
+    if (!does_anything(plan, step))
+        return;
     *bytes = kept_bytes(node) + bytes_of(node);
     *flop = 2 * node->macs;
     if (step->backward)
         *flop *= node->op == VT_OP_attention
-                     ? 2 * wants(step, node, 0)
-                     : (double)wants(step, node, 0) + (double)wants(step, node, 1);
+                     ? 2 * wants(plan, step, 0)
+                     : (double)wants(plan, step, 0) + (double)wants(plan, step, 1);
     for (int i = 0; i < node->n_in; i++) {
         const vt_node *in = node->in[i];
         if (!in)
@@ -175,7 +194,7 @@ static void count_work(const vt_plan_step *step, const vt_node *node, double *fl
         if (!step->backward || (node->reads_in[i] && (i > 0 || !node->late || late)))
             *bytes += bytes_of(in);
         /* A parameter's gradient is added to: read and written. */
-        if (step->backward && wants(step, node, i))
+        if (step->backward && wants(plan, step, i))
             *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 2 : 1);
     }
 }
@@ -196,7 +215,7 @@ static void describe_calls(vt_bench *b, const vt_plan *plan, const vt_engine *en
         snprintf(row->name, sizeof row->name, "%s", node->name);
         row->pass = plan->steps[s].backward ? "backward" : "forward";
         row->calls = 1;
-        count_work(&plan->steps[s], node, &row->flop, &row->bytes);
+        count_work(plan, &plan->steps[s], &row->flop, &row->bytes);
         b->flop += row->flop;
     }
     for (int i = 0; i < EXTRA; i++) {
@@ -305,7 +324,8 @@ static void measure_steps(struct timer *t)
     (void)vt_engine_eval_batch(&t->engine, slot, NULL, NULL);
     for (int64_t s = 0; s < o->steps; s++) {
         double start = vt_clock_s();
-        vt_engine_write_batch(&t->engine, slot, t->images, t->labels);
+        if (!vt_dev_records(t->dev)) /* where it does, the batch is there, as in training */
+            vt_engine_write_batch(&t->engine, slot, t->images, t->labels);
         (void)vt_engine_eval_batch(&t->engine, slot, NULL, NULL);
         t->eval_s[s] = vt_clock_s() - start;
     }
@@ -460,10 +480,10 @@ vt_status vt_bench_run(vt_bench *bench, const vt_config *config, const vt_bench_
     for (int i = 0; i < 4; i++)
         if (t.dev)
             vt_dev_release(t.dev, t.matrix[i], matrix_bytes(&t, i));
+    for (int i = 0; i < 2 && t.dev; i++)
+        vt_dev_release(t.dev, t.copy[i], COPY_BYTES);
     if (t.dev)
         vt_dev_release(t.dev, t.result, (VT_TOTALS + 1) * sizeof *t.result);
-    vt_free(t.copy[0]);
-    vt_free(t.copy[1]);
     vt_free(t.spent);
     vt_free(t.history);
     vt_free(t.step_s);

@@ -17,8 +17,7 @@ vt_status vt_engine_device(vt_dev **dev, const vt_config *config, vt_error *err)
 
 vt_status vt_engine_precision(const vt_dev *dev, const vt_config *config, vt_error *err)
 {
-    if (config->train_precision == VT_PRECISION_FP32 ||
-        strcmp(vt_dev_info(dev)->backend, "cpu") != 0)
+    if (config->train_precision == VT_PRECISION_FP32 || vt_dev_kernels(dev)->rounds)
         return VT_OK;
     return vt_fail(
         err, VT_ERR_CONFIG,

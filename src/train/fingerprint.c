@@ -189,9 +189,18 @@ static void add_functions(vt_sha256 *hash)
     }
 }
 
+/* Floats on the device as numbers of `type`, in `room` if they are rounded. */
+static vt_buf as_type(vt_dev *dev, float *from, void *room, int64_t n, vt_dtype type)
+{
+    if (type != VT_BF16)
+        return (vt_buf){from, type};
+    vt_dev_kernels(dev)->convert(dev, (vt_buf){room, type}, (vt_buf){from, VT_F32}, n);
+    return (vt_buf){room, type};
+}
+
 /* A layer's three products at a size that the network above does not reach: several blocks and
  * parts of terms, tiles that are not whole. */
-static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
+static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_dtype type, vt_error *err)
 {
     enum { ROWS = 1100, OUT = 41, IN = 300, X = ROWS * IN, W = OUT * IN, Y = ROWS * OUT };
     const vt_kernels *k = vt_dev_kernels(dev);
@@ -201,26 +210,29 @@ static vt_status add_products(vt_sha256 *hash, vt_dev *dev, vt_error *err)
     const size_t backward = k->linear_scratch(ROWS, OUT, IN, true);
     const size_t scratch_bytes = forward > backward ? forward : backward;
     float *host = vt_calloc(floats, sizeof *host);
-    float *x = vt_dev_alloc(dev, floats * sizeof *x);
+    float *x = vt_dev_alloc(dev, floats * sizeof *x), *room = NULL;
     void *scratch = vt_dev_alloc(dev, scratch_bytes);
     vt_status status = vt_dev_reserve(dev, vt_linear_worker_scratch(), err);
-    if (!host || !x || !scratch)
+    if (type == VT_BF16)
+        room = vt_dev_alloc(dev, floats * sizeof *room);
+    if (!host || !x || !scratch || (type == VT_BF16 && !room))
         status = vt_fail(err, VT_ERR_NOMEM, "no memory for the numeric fingerprint");
     if (status == VT_OK) {
         float *w = x + X, *y = w + W, *dx = y + Y, *dw = dx + X, *dy = dw + W;
         for (size_t i = 0; i < floats; i++)
             host[i] = vt_rng_uniform(&rng, i) - 0.5F;
         vt_dev_write(dev, x, host, floats * sizeof *host);
-        k->linear_fwd(dev, (vt_buf){y, VT_F32}, (vt_buf){x, VT_F32}, (vt_buf){w, VT_F32},
-                      (vt_buf){0}, ROWS, OUT, IN, scratch);
-        k->linear_bwd_x(dev, (vt_buf){dx, VT_F32}, true, (vt_buf){dy, VT_F32}, (vt_buf){w, VT_F32},
-                        ROWS, OUT, IN, scratch);
-        k->linear_bwd_w(dev, dw, NULL, (vt_buf){dy, VT_F32}, (vt_buf){x, VT_F32}, ROWS, OUT, IN,
-                        scratch);
+        const vt_buf xs = as_type(dev, x, room, X, type);
+        const vt_buf ws = as_type(dev, w, room + X, W, type);
+        const vt_buf dys = as_type(dev, dy, room + X + W, Y, type);
+        k->linear_fwd(dev, (vt_buf){y, type}, xs, ws, (vt_buf){0}, ROWS, OUT, IN, scratch);
+        k->linear_bwd_x(dev, (vt_buf){dx, type}, true, dys, ws, ROWS, OUT, IN, scratch);
+        k->linear_bwd_w(dev, dw, NULL, dys, xs, ROWS, OUT, IN, scratch);
         vt_dev_read(dev, host, x, floats * sizeof *host);
         vt_sha256_add(hash, host, floats * sizeof *host);
     }
     vt_dev_release(dev, scratch, scratch_bytes);
+    vt_dev_release(dev, room, floats * sizeof *room);
     vt_dev_release(dev, x, floats * sizeof *x);
     vt_free(host);
     return status;
@@ -237,7 +249,7 @@ vt_status vt_fingerprint(vt_dev *dev, vt_dtype type, char hex[VT_SHA256_HEX_SIZE
     if (status == VT_OK)
         status = run(&net, dev, &hash, err);
     if (status == VT_OK)
-        status = add_products(&hash, dev, err);
+        status = add_products(&hash, dev, type, err);
     release(&net, dev);
     vt_sha256_finish(&hash, digest);
     vt_sha256_hex(digest, hex);

@@ -9,7 +9,8 @@
 #include "base/hash.h"
 #include "kernels/device.h"
 
-/* Two training steps of a small network that uses every kernel of the table, in `type`. */
+/* Two training steps of a small network that uses every kernel of a step, and products of a larger
+ * layer, in `type`. */
 vt_status vt_fingerprint(vt_dev *dev, vt_dtype type, char hex[VT_SHA256_HEX_SIZE], vt_error *err);
 
 #endif

@@ -41,10 +41,10 @@ static int64_t images_of_batch(const vt_run *run, int64_t batch)
     return left < run->config->train_batch ? left : run->config->train_batch;
 }
 
-static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err)
+enum { WHERE_SIZE = 200 };
+
+static vt_status diverged(vt_run *run, const char *where, double loss, vt_error *err)
 {
-    char where[200];
-    vt_engine_diagnose(&run->engine, slot, where, sizeof where);
     return vt_fail(err, VT_ERR_DIVERGED,
                    "step %" PRId64 " (epoch %" PRId64 ", batch %" PRId64
                    "): the %s is not finite; first in the %s; the weights before this step are in "
@@ -57,9 +57,15 @@ static vt_status diverged(vt_run *run, vt_slot *slot, double loss, vt_error *err
 /* The same of a step that the device has gone past. */
 static vt_status diverged_behind(vt_run *run, vt_ahead *ahead, double loss, vt_error *err)
 {
+    char where[WHERE_SIZE];
     vt_slot *slot = NULL;
-    vt_status status = vt_ahead_repeat(ahead, &slot, err);
-    return status == VT_OK ? diverged(run, slot, loss, err) : status;
+    vt_error reason = {0};
+    if (vt_ahead_repeat(ahead, &slot, &reason) == VT_OK)
+        vt_engine_diagnose(&run->engine, slot, where, sizeof where);
+    else
+        snprintf(where, sizeof where, "unknown, as the batch is not to be had again (%.120s)",
+                 reason.text);
+    return diverged(run, where, loss, err);
 }
 
 /* The averaged gradients under the parameters' names, to be held against another program's. */
@@ -122,8 +128,11 @@ static vt_status step(vt_run *run, struct loop *l, vt_error *err)
             sum.v[i] += totals.v[i];
     }
     l->norm = vt_engine_grad_norm(engine);
-    if (!isfinite(sum.v[VT_TOTAL_LOSS]) || !isfinite(l->norm))
-        return diverged(run, slot, sum.v[VT_TOTAL_LOSS], err);
+    if (!isfinite(sum.v[VT_TOTAL_LOSS]) || !isfinite(l->norm)) {
+        char where[WHERE_SIZE];
+        vt_engine_diagnose(&run->engine, slot, where, sizeof where);
+        return diverged(run, where, sum.v[VT_TOTAL_LOSS], err);
+    }
     if (run->options->gradients && s->step == 0 && save_gradients(run, err) != VT_OK)
         return err->status;
     vt_engine_update(engine, ++s->step);
