@@ -27,7 +27,7 @@ enum {
     MMA_TILE = 256,         /* columns in shared memory, forward */
     MMA_TILE_WIDE = 128,    /* of heads wider than 64; and backward, where not all fit */
     MMA_FEW_BLOCKS = 1024,  /* where a block takes several images, for what it keeps */
-    MMA_SHARED = 160 << 10, /* bytes of shared memory that every GPU from sm_80 on has */
+    MMA_SHARED = 160 << 10, /* bytes of shared memory; at most VT_MOST_SHARED */
     BOTH_WAYS = TO_KEYS + 1 /* a pass: to queries, then to keys */
 };
 

@@ -165,6 +165,7 @@ VT_DEVICE void go_back_to_queries(const attention &a, const unit &u, room &r, in
                           from[2] = {part_of<vt_bf16>(a, u, image, K_PART),
                                      part_of<vt_bf16>(a, u, image, V_PART)};
     to_queries<W> t;
+    vt_warp_sync(); /* from here on all of it, whatever its lanes stored before */
     t.row = first_row(a, u, pass);
     t.one_block = keys <= to_queries<W>::COLUMNS;
     t.mean[0] = t.mean[1] = 0;
@@ -276,6 +277,7 @@ VT_DEVICE void go_back_to_keys(const attention &a, const unit &u, room &r, int64
                                      part_of<vt_bf16>(a, u, image, V_PART)},
                           from[2] = {part_of<vt_bf16>(a, u, image, Q), dy_of<vt_bf16>(a, u, image)};
     to_keys<W> t;
+    vt_warp_sync();
     t.row = first_row(a, u, pass);
     clear_results<W / 8>(t.dk);
     clear_results<W / 8>(t.dv);

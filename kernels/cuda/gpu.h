@@ -17,6 +17,10 @@ extern "C" {
 
 typedef struct vt_gpu vt_gpu;
 
+/* Shared memory of a block, at most: what data centre GPUs have from sm_80 on. Others (sm_86,
+ * sm_89, sm_120) have 99 KiB and are refused. */
+enum { VT_MOST_SHARED = 163 << 10 };
+
 /* NULL if no GPU can be used: `text` has the reason, else the device's name. kernels: "cuda sm_90".
  */
 vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_size);

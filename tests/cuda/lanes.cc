@@ -323,7 +323,7 @@ void vt_lanes_run(const char *name, dim3 blocks, unsigned threads, size_t shared
     vt_grid_now.threads = dim3(threads);
     vt_grid_now.blocks = blocks;
     if (threads == 0 || threads > MOST_THREADS || blocks.x > 0x7fffffffu || blocks.y > 65535 ||
-        blocks.z > 65535 || shared > 227u << 10)
+        blocks.z > 65535 || shared > VT_MOST_SHARED)
         stop("a launch that no GPU takes");
     choose_order(block.order, block.n, seed, reversed);
     for (uint64_t i = 0; i < n_blocks; i++) {

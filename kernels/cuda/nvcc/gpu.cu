@@ -1,5 +1,5 @@
 /* The GPU through CUDA's runtime; cuBLASLt is loaded when one is opened. */
-#include "port.h"
+#include "kernels/cuda/common.cuh"
 
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -24,12 +24,13 @@
     X(cublasLtMatmulAlgoGetHeuristic)                                                              \
     X(cublasLtMatmulAlgoConfigGetAttribute)
 
-enum { WORKSPACE_BYTES = 32 << 20, MOST_SHAPES = 512, EVENTS = 64 };
+enum { WORKSPACE_BYTES = 32 << 20, EVENTS = 64, STAGE_BYTES = 4 << 20, STAGES = 8 };
 
 /* A product's description and the algorithm that was chosen for it, once. */
 typedef struct shape {
     vt_matmul key;      /* of the addresses only whether there is a bias */
     uint32_t alignment; /* that all addresses have */
+    bool bias_apart;    /* there is no product that adds it */
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algo;
@@ -41,12 +42,16 @@ struct vt_gpu {
     void *lt_library, *workspace, *answer;
     cudaEvent_t events[EVENTS]; /* behind the newest fetches, by number */
     uint64_t n_fetches;
+    char *stages; /* what is written goes through these, in turn: the caller's block is free at once
+                   */
+    cudaEvent_t staged[STAGES]; /* behind the newest copy out of each */
+    uint64_t n_staged;
     cublasLtHandle_t lt;
 #define X(name) decltype(&name) name##_;
     LT_LIST(X)
 #undef X
-    shape shapes[MOST_SHAPES];
-    int n_shapes;
+    shape *shapes;
+    int n_shapes, room;
 };
 
 void vt_cuda_check(cudaError_t result, const char *call)
@@ -124,6 +129,11 @@ vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_
                  about.major, about.minor);
         return NULL;
     }
+    if (about.sharedMemPerBlockOptin < VT_MOST_SHARED) {
+        snprintf(text, text_size, "%s has %zu KiB of shared memory a block, and %d is the least",
+                 about.name, about.sharedMemPerBlockOptin >> 10, VT_MOST_SHARED >> 10);
+        return NULL;
+    }
     vt_gpu *gpu = (vt_gpu *)calloc(1, sizeof *gpu);
     if (!gpu || !open_lt(gpu, text, text_size)) {
         free(gpu);
@@ -135,9 +145,10 @@ vt_gpu *vt_gpu_open(char *kernels, size_t kernels_size, char *text, size_t text_
     CHECK(cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking));
     CHECK(cudaMalloc(&gpu->workspace, WORKSPACE_BYTES));
     CHECK(gpu->managed ? cudaMallocManaged(&gpu->answer, 256) : cudaMalloc(&gpu->answer, 256));
-    for (int i = 0; i < EVENTS; i++)
-        CHECK(cudaEventCreateWithFlags(&gpu->events[i],
+    for (int i = 0; i < EVENTS + STAGES; i++)
+        CHECK(cudaEventCreateWithFlags(i < EVENTS ? &gpu->events[i] : &gpu->staged[i - EVENTS],
                                        cudaEventDisableTiming | cudaEventBlockingSync));
+    CHECK(cudaHostAlloc((void **)&gpu->stages, (size_t)STAGES * STAGE_BYTES, cudaHostAllocDefault));
     snprintf(kernels, kernels_size, "cuda sm_%d%d", about.major, about.minor);
     snprintf(text, text_size, "%s", about.name);
     return gpu;
@@ -152,8 +163,10 @@ void vt_gpu_close(vt_gpu *gpu)
         gpu->cublasLtMatrixLayoutDestroy_(gpu->shapes[i].c);
         gpu->cublasLtMatmulDescDestroy_(gpu->shapes[i].desc);
     }
-    for (int i = 0; i < EVENTS; i++)
-        CHECK(cudaEventDestroy(gpu->events[i]));
+    free(gpu->shapes);
+    for (int i = 0; i < EVENTS + STAGES; i++)
+        CHECK(cudaEventDestroy(i < EVENTS ? gpu->events[i] : gpu->staged[i - EVENTS]));
+    CHECK(cudaFreeHost(gpu->stages));
     gpu->cublasLtDestroy_(gpu->lt);
     CHECK(cudaFree(gpu->workspace));
     CHECK(cudaFree(gpu->answer));
@@ -190,8 +203,17 @@ void vt_gpu_release(vt_gpu *gpu, void *block)
 
 void vt_gpu_write(vt_gpu *gpu, void *to, const void *from_host, size_t size_bytes)
 {
-    CHECK(cudaMemcpyAsync(to, from_host, size_bytes, cudaMemcpyHostToDevice, gpu->stream));
-    /* From pageable memory the copy has left the host's block when the call returns. */
+    for (size_t at = 0; at < size_bytes; at += STAGE_BYTES) {
+        const size_t left = size_bytes - at, n = left < STAGE_BYTES ? left : (size_t)STAGE_BYTES;
+        const int i = (int)(gpu->n_staged++ % STAGES);
+        char *stage = gpu->stages + (size_t)i * STAGE_BYTES;
+        CHECK(cudaEventSynchronize(gpu->staged[i]));
+        memcpy(stage, (const char *)from_host + at, n);
+        CHECK(cudaMemcpyAsync((char *)to + at, stage, n, cudaMemcpyHostToDevice, gpu->stream));
+        CHECK(cudaEventRecord(gpu->staged[i], gpu->stream));
+    }
+    if (gpu->managed) /* the host may look at once */
+        CHECK(cudaStreamSynchronize(gpu->stream));
 }
 
 void vt_gpu_read(vt_gpu *gpu, void *to_host, const void *from, size_t size_bytes)
@@ -309,9 +331,8 @@ static cublasLtMatrixLayout_t describe_matrix(vt_gpu *gpu, vt_dtype type, int64_
     return layout;
 }
 
-static void choose_algorithm(vt_gpu *gpu, shape *s)
+static cublasStatus_t choose_algorithm(vt_gpu *gpu, shape *s)
 {
-    const vt_matmul *p = &s->key;
     /* No reduction that splits k: its parts would be added in another kernel or by atomics. */
     const uint32_t none = CUBLASLT_REDUCTION_SCHEME_NONE;
     const uint64_t workspace = WORKSPACE_BYTES;
@@ -334,11 +355,8 @@ static void choose_algorithm(vt_gpu *gpu, shape *s)
     const cublasStatus_t status = gpu->cublasLtMatmulAlgoGetHeuristic_(
         gpu->lt, s->desc, s->b, s->a, s->c, s->c, wishes, 1, &found, &n_found);
     CHECK_LT(gpu->cublasLtMatmulPreferenceDestroy_(wishes));
-    if (status != CUBLAS_STATUS_SUCCESS || n_found == 0 || found.state != CUBLAS_STATUS_SUCCESS) {
-        fprintf(stderr, "vitrine: cuBLASLt has no product of %lld x %lld x %lld: status %d\n",
-                (long long)p->m, (long long)p->n, (long long)p->k, (int)status);
-        exit(70);
-    }
+    if (status != CUBLAS_STATUS_SUCCESS || n_found == 0 || found.state != CUBLAS_STATUS_SUCCESS)
+        return status != CUBLAS_STATUS_SUCCESS ? status : CUBLAS_STATUS_NOT_SUPPORTED;
     CHECK_LT(gpu->cublasLtMatmulAlgoConfigGetAttribute_(
         &found.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &splits, sizeof splits, &written));
     if (splits > 1) {
@@ -346,6 +364,14 @@ static void choose_algorithm(vt_gpu *gpu, shape *s)
         exit(70);
     }
     s->algo = found.algo;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+template <typename T> VT_KERNEL add_bias(T *c, const T *bias, int64_t elements, int64_t n)
+{
+    const int64_t i = vt_index();
+    if (i < elements)
+        vt_put(&c[i], vt_get(&c[i]) + vt_get(&bias[i % n]));
 }
 
 /* cuBLASLt counts columns first: our row-major c is its c^T = op(b)^T op(a)^T, so a and b change
@@ -355,9 +381,13 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
     for (int i = 0; i < gpu->n_shapes; i++)
         if (is_shape_of(&gpu->shapes[i], p))
             return &gpu->shapes[i];
-    if (gpu->n_shapes == MOST_SHAPES) {
-        fprintf(stderr, "vitrine: more than %d shapes of products\n", MOST_SHAPES);
-        exit(70);
+    if (gpu->n_shapes == gpu->room) {
+        gpu->room = 2 * gpu->room + 64;
+        gpu->shapes = (shape *)realloc(gpu->shapes, (size_t)gpu->room * sizeof *gpu->shapes);
+        if (!gpu->shapes) {
+            fprintf(stderr, "vitrine: no memory for the shapes of products\n");
+            exit(70);
+        }
     }
     shape *s = &gpu->shapes[gpu->n_shapes++];
     *s = shape();
@@ -390,7 +420,19 @@ static const shape *find_shape(vt_gpu *gpu, const vt_matmul *p)
     s->b = describe_matrix(gpu, p->type, p->b_transposed ? p->n : p->k,
                            p->b_transposed ? p->k : p->n, p->batch);
     s->c = describe_matrix(gpu, p->c_type, p->m, p->n, p->batch);
-    choose_algorithm(gpu, s);
+    cublasStatus_t status = choose_algorithm(gpu, s);
+    if (status != CUBLAS_STATUS_SUCCESS && p->bias) { /* one column is a case that may be refused */
+        const cublasLtEpilogue_t none = CUBLASLT_EPILOGUE_DEFAULT;
+        CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &none,
+                                                      sizeof none));
+        s->bias_apart = true;
+        status = choose_algorithm(gpu, s);
+    }
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        fprintf(stderr, "vitrine: cuBLASLt has no product of %lld x %lld x %lld: status %d\n",
+                (long long)p->m, (long long)p->n, (long long)p->k, (int)status);
+        exit(70);
+    }
     return s;
 }
 
@@ -402,10 +444,21 @@ extern "C" void vt_gpu_matmul(vt_gpu *gpu, const vt_matmul *p)
         exit(70);
     }
     const shape *s = find_shape(gpu, p);
-    if (p->bias)
+    if (p->bias && !s->bias_apart)
         CHECK_LT(gpu->cublasLtMatmulDescSetAttribute_(s->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                                       &p->bias, sizeof p->bias));
     CHECK_LT(gpu->cublasLtMatmul_(gpu->lt, s->desc, &one, p->b, s->b, p->a, s->a,
                                   p->add ? &one : &zero, p->c, s->c, p->c, s->c, &s->algo,
                                   gpu->workspace, WORKSPACE_BYTES, gpu->stream));
+    if (!s->bias_apart)
+        return;
+    const int64_t elements = (p->batch > 1 ? p->batch : 1) * p->m * p->n;
+    const unsigned blocks = (unsigned)((elements + VT_THREADS - 1) / VT_THREADS);
+    if (p->c_type == VT_BF16)
+        add_bias<<<blocks, VT_THREADS, 0, gpu->stream>>>((vt_bf16 *)p->c, (const vt_bf16 *)p->bias,
+                                                         elements, p->n);
+    else
+        add_bias<<<blocks, VT_THREADS, 0, gpu->stream>>>((float *)p->c, (const float *)p->bias,
+                                                         elements, p->n);
+    CHECK(cudaGetLastError());
 }

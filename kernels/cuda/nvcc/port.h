@@ -115,10 +115,10 @@ static inline void vt_launch(vt_dev *d, const char *name, void (*kernel)(P...), 
                              unsigned threads, size_t shared, A... args)
 {
     enum { WITHOUT_ASKING = 48 << 10 };
-    if (shared > WITHOUT_ASKING)
-        vt_cuda_check(
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
-            name);
+    if (shared > WITHOUT_ASKING) /* the most, so that no launch takes from what a recording needs */
+        vt_cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           VT_MOST_SHARED),
+                      name);
     kernel<<<blocks, threads, shared, vt_cuda_stream(vt_dev_gpu(d))>>>(static_cast<P>(args)...);
     vt_cuda_check(cudaGetLastError(), name);
 }

@@ -28,7 +28,10 @@ static void fix_heap(void)
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, INT_MAX);
-    free(malloc(HEAP_BYTES));
+    void *volatile block = malloc(HEAP_BYTES); /* not to be left out by the compiler */
+    if (!block)
+        fprintf(stderr, "vitrine: no heap of %d bytes for the GPU\n", HEAP_BYTES);
+    free(block);
 }
 
 void vt_gpu_reach_host(void)
