@@ -1,6 +1,7 @@
 #include "lanes.h"
 
 #include "kernels/bf16.h"
+#include "kernels/cuda/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
