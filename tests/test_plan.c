@@ -345,8 +345,8 @@ static void what_a_step_touches_is_alive(void **state)
     for_each_subject(check_lives, 0);
 }
 
-/* Every layer norm, GELU and, where the device can, attention of a Swin block is made again where the
- * layer behind it wants it; the steps of a node share its inputs between them. */
+/* Every layer norm, GELU and, where the device can, attention of a Swin block is made again where
+ * the layer behind it wants it; the steps of a node share its inputs between them. */
 static void what_costs_little_is_made_again(void **state)
 {
     (void)state;
