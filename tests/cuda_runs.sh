@@ -93,7 +93,7 @@ equal "a run that began on the GPU does not go on on the CPU" "$code" 77
 for name in vit_dropout mobilevit; do
     full=$(json "$(folder "gpu-$name")/summary.json" metrics.last.test.loss)
     for precision in tf32 bf16; do
-        rounded=(--set train.precision=$precision --device cuda)
+        rounded=(--set "train.precision=$precision" --device cuda)
         train "$precision-$name" "quick/$name" "${few[@]}" "${rounded[@]}" || continue
         loss=$(json "$(folder "$precision-$name")/summary.json" metrics.last.test.loss)
         check "$name: the loss in $precision is near that in fp32 ($loss, $full)" \
