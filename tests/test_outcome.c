@@ -195,7 +195,8 @@ static void settings_are_the_flat_list_of_the_file(void **state)
     int fd = make(&s, "made/0123456789ab", &what);
     vt_scratch_write(fd, "config.yaml", yaml, sizeof yaml - 1);
     vt_outcome o = read_one(&s, "made/0123456789ab");
-    assert_int_equal(o.n_settings, 7);
+    assert_int_equal(o.n_settings, 7 + 1);
+    assert_string_equal(vt_outcome_setting(&o, "train.precision"), "fp32"); /* came later */
     for (int i = 1; i < o.n_settings; i++)
         assert_true(strcmp(o.setting[i - 1].key, o.setting[i].key) < 0);
     assert_string_equal(vt_outcome_setting(&o, "zeta"), "1");
@@ -475,7 +476,8 @@ int main(void)
              state_comes_from_lock_journal_and_last_attempt),
         CASE("a run killed before its first record is dead, not broken",
              run_killed_before_its_first_record_is_dead_not_broken),
-        CASE("settings are the flat list of config.yaml", settings_are_the_flat_list_of_the_file),
+        CASE("settings are the flat list of config.yaml, and keys that came later",
+             settings_are_the_flat_list_of_the_file),
         CASE("hostile folders are broken and never stall the others",
              hostile_folders_are_broken_and_never_stall_the_others),
         CASE("a damaged journal without a summary is broken",
