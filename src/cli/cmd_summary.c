@@ -62,7 +62,7 @@ static void print_node(const vt_node *node, const char **before)
     *before = node->name;
     snprintf(rest, sizeof rest, "%12s  %s", "", vt_op_table[node->op].name);
     if (node->macs > 0)
-        snprintf(rest, sizeof rest, "%12s  %s  %.3f M MAC (%.3f padded)", "",
+        snprintf(rest, sizeof rest, "%12s  %s  %.3f M MAC (%.3f with all tokens)", "",
                  vt_op_table[node->op].name, node->macs / 1e6, node->macs_padded / 1e6);
     print_row(node->name, vt_shape_text(node->shape, shape), rest);
 }
@@ -157,7 +157,7 @@ static vt_status summarise(const vt_config *config, bool json, vt_error *err)
     } else if (status == VT_OK) {
         print_tree(one.slot[0].model.graph);
         printf("\nparameters  %" PRId64 "\n", vt_params_count(real.params));
-        printf("MAC         %.6f G an image as computed, %.6f G with padding\n",
+        printf("MAC         %.6f G an image as computed, %.6f G with all tokens\n",
                vt_engine_macs(&one, false) / 1e9, vt_engine_macs(&one, true) / 1e9);
         printf("memory plan %.1f MiB with one thread: parameters, gradients, moments, arena\n",
                (double)vt_engine_bytes(&real, 1) / 0x1p20);

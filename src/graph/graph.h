@@ -154,7 +154,7 @@ struct vt_node {
     size_t scratch_bytes;         /* during the op's backward pass */
     size_t worker_scratch_bytes;  /* a thread, in both */
     double macs;                  /* multiply-accumulates forward, as computed */
-    double macs_padded;           /* of the form that computes padded tokens too */
+    double macs_padded;           /* of the form that computes padded and unread tokens too */
 
     vt_param *param; /* VT_OP_PARAM */
     union {

@@ -85,12 +85,11 @@ vt_node *vt_layer_pool(vt_graph *g, const char *name, vt_node *x, enum vt_pool_k
                        vt_layer_init init)
 {
     switch (x ? kind : VT_POOL_COUNT) {
-    case VT_POOL_TOKEN:
-        return vt_first_token(g, "pool", x);
     case VT_POOL_MEAN:
         return vt_mean_tokens(g, "pool", x);
     case VT_POOL_SEQUENCE:
         return vt_sequence_pool(g, "pool", x, vt_layer_linear(g, name, x, 1, true, init));
+    case VT_POOL_TOKEN:
     case VT_POOL_COUNT:
         break;
     }
@@ -194,10 +193,17 @@ vt_activation_kind vt_activation_of(const vt_config *config, enum vt_act_kind ac
     return act == VT_ACTIVATE_GELU ? vt_gelu_of(config) : kinds[act];
 }
 
-static void count_padding(vt_node *linear, double padding)
+/* `all`: tokens of the form that computes every one, over those computed. */
+static void count_all_tokens(vt_node *linear, double all)
 {
     if (linear)
-        linear->macs_padded = linear->macs * padding;
+        linear->macs_padded = linear->macs * all;
+}
+
+/* What is left out where only the first of the block's tokens is read. */
+static double unread(const vt_block_style *style, const vt_block_attention *a)
+{
+    return style->first_only ? (double)a->map->tokens : 1;
 }
 
 static vt_node *attention(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
@@ -207,7 +213,7 @@ static vt_node *attention(vt_graph *g, const char *name, const vt_config *config
     vt_node *table = NULL, *pad_bias = NULL;
     vt_node *qkv = vt_layer_linear(g, vt_name(g, "%s.qkv", name), x, 3 * dim,
                                    config->model_qkv_bias, style->init.qkv);
-    count_padding(qkv, a->padding);
+    count_all_tokens(qkv, a->padding);
     if (a->relative_bias)
         table = vt_graph_param(g, vt_name(g, "%s.relative_position_bias_table", name),
                                vt_shape_of(2, (int64_t[]){a->map->table_rows, style->heads}),
@@ -219,21 +225,26 @@ static vt_node *attention(vt_graph *g, const char *name, const vt_config *config
     if (!y)
         return NULL;
     y->attention.layout = a->layout;
+    if (style->first_only)
+        y = vt_first_token(g, vt_name(g, "%s.first", name), y);
     y = vt_layer_linear(g, vt_name(g, "%s.proj", name), y, dim, true, style->init.proj);
-    count_padding(y, a->padding);
+    count_all_tokens(y, a->padding * unread(style, a));
     return vt_dropout(g, vt_name(g, "%s.proj_drop", name), y, config->model_proj_drop);
 }
 
 static vt_node *mlp(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
-                    const vt_block_style *style, const vt_block_names *names)
+                    const vt_block_attention *a, const vt_block_style *style,
+                    const vt_block_names *names)
 {
     int64_t dim = vt_shape_last(x->shape), hidden = (int64_t)((double)dim * style->mlp_ratio);
     const char *fc1 = vt_name(g, "%s.%s", name, names->fc1);
     const char *fc2 = vt_name(g, "%s.%s", name, names->fc2);
     vt_node *y = vt_layer_linear(g, fc1, x, hidden, true, style->init.fc1);
+    count_all_tokens(y, unread(style, a));
     y = y ? vt_activation(g, vt_name(g, "%s.act", fc1), y, style->act) : NULL;
     y = y ? vt_dropout(g, vt_name(g, "%s.drop", fc1), y, config->model_mlp_drop) : NULL;
     y = vt_layer_linear(g, fc2, y, dim, true, style->init.fc2);
+    count_all_tokens(y, unread(style, a));
     return y ? vt_dropout(g, vt_name(g, "%s.drop", fc2), y, config->model_mlp_drop) : NULL;
 }
 
@@ -244,15 +255,16 @@ vt_node *vt_block(vt_graph *g, const char *name, const vt_config *config, vt_nod
     const vt_block_names *names = style->names ? style->names : &timm;
     if (!x || !a->map)
         return NULL;
+    vt_node *first = style->first_only ? vt_first_token(g, vt_name(g, "%s.first", name), x) : NULL;
     vt_node *y =
         vt_layer_norm(g, vt_name(g, "%s.%s", name, names->norm1), x, config->model_norm_eps);
     y = y ? attention(g, vt_name(g, "%s.%s", name, names->attn), config, y, a, style) : NULL;
-    x = vt_layer_residual(g, vt_name(g, "%s.add1", name), config, x, y, drop_path);
+    x = vt_layer_residual(g, vt_name(g, "%s.add1", name), config, first ? first : x, y, drop_path);
     y = vt_layer_norm(g, vt_name(g, "%s.%s", name, names->norm2), x, config->model_norm_eps);
     if (!y)
         return NULL;
     if (style->stream_norm)
         x = y;
-    y = mlp(g, name, config, y, style, names);
+    y = mlp(g, name, config, y, a, style, names);
     return vt_layer_residual(g, vt_name(g, "%s.add2", name), config, x, y, drop_path);
 }

@@ -32,8 +32,8 @@ vt_node *vt_layer_norm(vt_graph *g, const char *name, vt_node *x, double eps);
 vt_node *vt_layer_patch_embed(vt_graph *g, const char *name, vt_node *images, int64_t patch,
                               int64_t dim, vt_layer_init init);
 
-/* Mean over the tokens, token 0, or sequence pooling with the linear layer NAME (D -> 1):
- * (B, N, C) -> (B, C). */
+/* Mean over the tokens, or sequence pooling with the linear layer NAME (D -> 1): (B, N, C) ->
+ * (B, C). A class token is taken by the last block, see vt_block_style. */
 vt_node *vt_layer_pool(vt_graph *g, const char *name, vt_node *x, enum vt_pool_kind kind,
                        vt_layer_init init);
 /* x + positions: a learned table NAME (1, tokens, C) that starts normal with deviation `std`, fixed
@@ -83,6 +83,7 @@ typedef struct vt_block_style {
     double mlp_ratio;
     vt_activation_kind act;
     vt_block_init init;
+    bool first_only;             /* nothing but token 0 of the result is read, see below */
     bool stream_norm;            /* norm2 is taken of the stream itself, as in CCT */
     const vt_block_names *names; /* NULL: norm1, attn, norm2, mlp.fc1, mlp.fc2 as timm has them */
 } vt_block_style;
@@ -96,6 +97,11 @@ vt_activation_kind vt_activation_of(const vt_config *config, enum vt_act_kind ac
  * x + path(drop(fc2(drop(act(fc1(norm2(x))))))). With stream_norm the second is
  * z + path(drop(fc2(drop(act(fc1(z)))))) with z = norm2(x). `drop_path` is this block's rate; the
  * other rates, qkv bias and epsilon are the configuration's.
+ *
+ * (B, N, C) -> (B, N, C), or with first_only the first token, (B, C): no token reads another behind
+ * attention, so proj, norm2, fc1 and fc2 are computed for that one alone. The other tokens would
+ * change neither the result nor, having no gradient, any parameter's; the draws of dropout are the
+ * same, being numbered within an image.
  */
 vt_node *vt_block(vt_graph *g, const char *name, const vt_config *config, vt_node *x,
                   const vt_block_attention *attention, const vt_block_style *style,

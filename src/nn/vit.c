@@ -86,13 +86,16 @@ vt_node *vt_vit_build(vt_graph *g, const vt_config *config, vt_node *images)
                             .init = init.block};
     for (int64_t i = 0; i < config->model_depth; i++) {
         double rate = vt_drop_path_rate(config->model_drop_path, i, config->model_depth);
+        style.first_only = token && i == config->model_depth - 1;
         x = vt_block(g, vt_name(g, "blocks.%d", (int)i), config, x, &attention, &style, rate);
     }
-    /* The norm acts on each token alone: only the class token, if it is what is read, needs it. */
+    /* The norm acts on each token alone, so it can follow the pool. The last block has taken the
+     * class token already. */
     bool sequence = config->model_pool == VT_POOL_SEQUENCE;
     if (sequence)
         x = vt_layer_norm(g, "norm", x, config->model_norm_eps);
-    x = vt_layer_pool(g, "attention_pool", x, config->model_pool, init.head);
+    if (!token)
+        x = vt_layer_pool(g, "attention_pool", x, config->model_pool, init.head);
     if (!sequence)
         x = vt_layer_norm(g, token ? "norm" : "fc_norm", x, config->model_norm_eps);
     return vt_layer_linear(g, "head", x, config->model_classes, true, init.head);

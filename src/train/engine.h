@@ -54,7 +54,8 @@ void vt_engine_release(vt_engine *engine);
 vt_slot *vt_engine_slot(vt_engine *engine, int64_t batch, bool training);
 /* Bytes of the plan: parameters, gradients, moments, arena, thread scratch. */
 int64_t vt_engine_bytes(const vt_engine *engine, int threads);
-/* Multiply-accumulates of one image's forward pass; padded: of the form that computes padding. */
+/* Multiply-accumulates of one image's forward pass; padded: of the form that computes
+ * padded and unread tokens too. */
 double vt_engine_macs(const vt_engine *engine, bool padded);
 
 /* Sums of a batch, as doubles: VT_TOTAL_LOSS and so on. */

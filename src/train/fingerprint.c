@@ -75,7 +75,9 @@ static vt_node *build(vt_graph *g, vt_node *images)
         return NULL;
     vt_node *pool =
         vt_sequence_pool(g, "weighed", x, vt_layer_linear(g, "scores", x, 1, true, init));
-    x = vt_residual(g, "pools", vt_mean_tokens(g, "mean", x), vt_first_token(g, "first", x), 0);
+    style.first_only = true;
+    vt_node *first = vt_block(g, "c", &config, x, &global, &style, 0);
+    x = vt_residual(g, "pools", vt_mean_tokens(g, "mean", x), first, 0);
     x = vt_residual(g, "all pools", x, pool, 0);
     return vt_layer_linear(g, "head", x, CLASSES, true, init);
 }

@@ -37,7 +37,7 @@ void vt_run_announce(const vt_run *run)
             "test number: %" PRId64 "  train_loader: %" PRId64 "  test_loader: %" PRId64 "\n",
             d->n[VT_PART_TEST], run->batches, eval_batches);
     fprintf(stderr,
-            "model    %s  %" PRId64 " parameters  %.1f M MAC an image (%.1f M with padding)\n",
+            "model    %s  %" PRId64 " parameters  %.1f M MAC an image (%.1f M with all tokens)\n",
             vt_config_word("model.family", c->model_family), vt_params_count(run->engine.params),
             vt_engine_macs(&run->engine, false) / 1e6, vt_engine_macs(&run->engine, true) / 1e6);
     fprintf(stderr, "device   %s, %d threads, %s kernels, %s\n", device->backend, device->threads,
