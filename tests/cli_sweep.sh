@@ -37,7 +37,10 @@ run_id() {
 row_weights() { sha256 "$dir/$1/$2/$(run_id "$1" "$3")/last.safetensors"; }
 # free NAME: no process has a run of it any more.
 free() {
-    while pgrep -f -- "--results=$dir/$1 " >/dev/null; do sleep 0.02; done
+    local run="--results=$dir/$1" # not an argument of grep, which would find itself
+    while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -qxFf <(echo "$run"); do
+        sleep 0.02
+    done
 }
 
 # --- the same bits as single runs, two at a time ---
