@@ -38,7 +38,9 @@ row_weights() { sha256 "$dir/$1/$2/$(run_id "$1" "$3")/last.safetensors"; }
 # free NAME: no process has a run of it any more.
 free() {
     local run="--results=$dir/$1" # not an argument of grep, which would find itself
-    while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -qxFf <(echo "$run"); do
+    # Counted, and not asked by the pipe's status: that is a failure as soon as a process ends before
+    # its file is read.
+    until [[ $(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -cxFf <(echo "$run")) == 0 ]]; do
         sleep 0.02
     done
 }
