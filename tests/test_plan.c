@@ -41,7 +41,7 @@ struct built {
     vt_plan *plan;
 };
 
-static struct built build(const struct subject *subject, int64_t guard_bytes)
+static struct built build(const struct subject *subject, vt_grads grads, int64_t guard_bytes)
 {
     struct built b = {0};
     vt_diagnostics diags = {0};
@@ -61,8 +61,8 @@ static struct built build(const struct subject *subject, int64_t guard_bytes)
                                &err);
     }
     if (status == VT_OK)
-        status =
-            vt_plan_new(&b.plan, b.model.graph, b.model.loss, b.model.logits, guard_bytes, &err);
+        status = vt_plan_new(&b.plan, b.model.graph, b.model.loss, b.model.logits, grads,
+                             guard_bytes, &err);
     if (status != VT_OK)
         fail_msg("%s: %s", subject->file, err.text);
     return b;
@@ -79,11 +79,13 @@ static void release(struct built *b)
 
 static void for_each_subject(void check(const struct built *b), int64_t guard_bytes)
 {
-    for (int i = 0; i < N_SUBJECTS; i++) {
-        struct built b = build(&SUBJECTS[i], guard_bytes);
-        check(&b);
-        release(&b);
-    }
+    for (int i = 0; i < N_SUBJECTS; i++)
+        for (int inside = 0; inside <= SUBJECTS[i].training; inside++) {
+            struct built b =
+                build(&SUBJECTS[i], inside ? VT_GRADS_IN_ARENA : VT_GRADS_APART, guard_bytes);
+            check(&b);
+            release(&b);
+        }
 }
 
 static bool live_together(const vt_span *a, const vt_span *b)
@@ -105,8 +107,9 @@ static void check_apart(const struct built *b, int64_t guard_bytes)
             if (!live_together(a, c))
                 continue;
             together++;
-            if (a->offset < c->offset + c->size_bytes + guard_bytes &&
-                c->offset < a->offset + a->size_bytes + guard_bytes)
+            const int64_t room = i < plan->n_cleared ? 0 : guard_bytes; /* one block */
+            if (a->offset < c->offset + c->size_bytes + room &&
+                c->offset < a->offset + a->size_bytes + room)
                 fail_msg("spans %d and %d share bytes in steps %d..%d and %d..%d", i, j, a->first,
                          a->last, c->first, c->last);
         }
@@ -163,8 +166,8 @@ static void the_arena_is_shared(void **state)
 static void evaluation_takes_less_than_training(void **state)
 {
     (void)state;
-    struct built train = build(&(struct subject){SUBJECTS[0].file, NULL, true}, 0);
-    struct built eval = build(&(struct subject){SUBJECTS[0].file, NULL, false}, 0);
+    struct built train = build(&(struct subject){SUBJECTS[0].file, NULL, true}, VT_GRADS_APART, 0);
+    struct built eval = build(&(struct subject){SUBJECTS[0].file, NULL, false}, VT_GRADS_NONE, 0);
     assert_int_equal(eval.plan->n_steps, eval.plan->n_forward);
     assert_true(train.plan->n_steps > train.plan->n_forward);
     assert_true(4 * eval.plan->arena_bytes < train.plan->arena_bytes);
@@ -176,7 +179,8 @@ static void a_plan_is_made_the_same_way_twice(void **state)
 {
     (void)state;
     for (int i = 0; i < N_SUBJECTS; i++) {
-        struct built a = build(&SUBJECTS[i], 0), b = build(&SUBJECTS[i], 0);
+        struct built a = build(&SUBJECTS[i], VT_GRADS_IN_ARENA, 0);
+        struct built b = build(&SUBJECTS[i], VT_GRADS_IN_ARENA, 0);
         assert_int_equal(a.plan->n_spans, b.plan->n_spans);
         assert_int_equal(a.plan->n_steps, b.plan->n_steps);
         assert_int_equal(a.plan->arena_bytes, b.plan->arena_bytes);
@@ -350,7 +354,7 @@ static void what_a_step_touches_is_alive(void **state)
 static void what_costs_little_is_made_again(void **state)
 {
     (void)state;
-    struct built b = build(&SUBJECTS[0], 0);
+    struct built b = build(&SUBJECTS[0], VT_GRADS_APART, 0);
     const vt_plan *plan = b.plan;
     uint32_t *done = calloc((size_t)plan->graph->n, sizeof *done);
     int remade = 0, kept = 0;
@@ -385,7 +389,8 @@ static void what_costs_little_is_made_again(void **state)
  */
 static void count_handed_on(const char *set, int *sums, int *owned, int *lent)
 {
-    struct built b = build(&(struct subject){"experiments/quick/vit.yaml", set, true}, 0);
+    struct built b =
+        build(&(struct subject){"experiments/quick/vit.yaml", set, true}, VT_GRADS_APART, 0);
     *sums = *owned = *lent = 0;
     for (int i = 0; i < b.plan->graph->n; i++) {
         const vt_node *node = b.plan->graph->node[i];
@@ -454,11 +459,39 @@ static void sums_of_sums_are_safe(void **state)
     vt_graph_free(b.model.graph);
     vt_params_layout(b.params, 0, NULL, 0);
     build_sums(&b);
-    assert_int_equal(vt_plan_new(&b.plan, b.model.graph, b.model.loss, b.model.logits, 0, NULL),
-                     VT_OK);
+    assert_int_equal(
+        vt_plan_new(&b.plan, b.model.graph, b.model.loss, b.model.logits, VT_GRADS_APART, 0, NULL),
+        VT_OK);
     check_apart(&b, 0);
     check_lives(&b);
     release(&b);
+}
+
+/* A step adds to a parameter's gradient from its first step on, in one block at the beginning; and
+ * most of it lies over what is over by then. */
+static void gradients_lie_over_values(void **state)
+{
+    (void)state;
+    const struct subject wide = {"experiments/quick/vit.yaml", "model.dim=512", true};
+    struct built apart = build(&wide, VT_GRADS_APART, 0);
+    struct built inside = build(&wide, VT_GRADS_IN_ARENA, 0);
+    const int64_t grads = inside.params->n_trained * (int64_t)sizeof(float);
+    const vt_plan *plan = inside.plan;
+    int64_t sum = 0;
+    assert_int_equal(apart.plan->n_cleared, 0);
+    assert_true(plan->n_cleared > 0 && plan->spans[0].first < plan->n_forward + 3);
+    for (int i = 0; i < plan->n_cleared; i++) {
+        assert_int_equal(plan->spans[i].last, plan->n_steps - 1);
+        assert_true(i == 0 || plan->spans[i].first >= plan->spans[i - 1].first);
+        sum += plan->spans[i].size_bytes;
+    }
+    assert_int_equal(sum, grads);
+    assert_true(plan->arena_bytes >= grads);
+    if (2 * (plan->arena_bytes - grads) > apart.plan->arena_bytes)
+        fail_msg("%lld bytes beside the gradients, %lld if they lie apart",
+                 (long long)(plan->arena_bytes - grads), (long long)apart.plan->arena_bytes);
+    release(&inside);
+    release(&apart);
 }
 
 /* ---- running */
@@ -478,14 +511,15 @@ static void fill_images(float *images, int64_t n)
         images[i] = (float)vt_rng_normal(&rng, (uint64_t)i);
 }
 
-static void open_running(struct running *r, vt_dev *dev, const struct subject *subject)
+static void open_running(struct running *r, vt_dev *dev, const struct subject *subject,
+                         vt_grads grads)
 {
     vt_error err = {0};
     const int32_t labels[BATCH] = {1, 3};
-    *r = (struct running){.built = build(subject, GUARD_BYTES)};
+    *r = (struct running){.built = build(subject, grads, GUARD_BYTES)};
     const vt_plan *plan = r->built.plan;
     if (vt_memory_init(&r->memory, dev, r->built.params, VT_F32, plan->arena_bytes,
-                       subject->training, &err) != VT_OK ||
+                       subject->training ? grads : VT_GRADS_NONE, &err) != VT_OK ||
         vt_program_new(&r->program, plan, &r->memory, &err) != VT_OK)
         fail_msg("%s: %s", subject->file, err.text);
     vt_params_fill(r->built.params, 11, r->memory.weights);
@@ -526,7 +560,8 @@ static void run(struct running *r, char hex[VT_SHA256_HEX_SIZE])
     vt_program_forward(r->program, after_call, r);
     vt_sha256_init(&hash);
     if (r->memory.grads) {
-        memset(r->memory.grads, 0, grads);
+        if (r->memory.where == VT_GRADS_APART)
+            memset(r->memory.grads, 0, grads);
         vt_program_backward(r->program, after_call, r);
         vt_sha256_add(&hash, r->memory.grads, grads);
     }
@@ -571,16 +606,21 @@ static void a_pass_in_poisoned_memory_has_the_same_bits(void **state)
     for (int i = 0; i < N_RUNS; i++) {
         struct running r;
         char want[VT_SHA256_HEX_SIZE], got[VT_SHA256_HEX_SIZE];
-        open_running(&r, dev, &RUNS[i]);
+        open_running(&r, dev, &RUNS[i], VT_GRADS_APART);
         run(&r, want);
         assert_true(r.memory.totals[VT_TOTAL_LOSS] > 0);
-        check_inputs(&r);
-        r.poison = true;
-        run(&r, got);
-        check_inputs(&r);
-        assert_string_equal(want, got);
-        assert_int_equal(vt_program_broken_guards(r.program), 0);
         close_running(&r);
+        for (int inside = 0; inside <= RUNS[i].training; inside++) {
+            open_running(&r, dev, &RUNS[i], inside ? VT_GRADS_IN_ARENA : VT_GRADS_APART);
+            for (int poison = 0; poison < 2; poison++) {
+                r.poison = poison;
+                run(&r, got);
+                check_inputs(&r);
+                assert_string_equal(want, got);
+            }
+            assert_int_equal(vt_program_broken_guards(r.program), 0);
+            close_running(&r);
+        }
     }
     vt_dev_free(dev);
 }
@@ -598,13 +638,14 @@ static void freezing_leaves_other_gradients_as_they_are(void **state)
     struct running all;
     char hex[VT_SHA256_HEX_SIZE];
     (void)state;
-    open_running(&all, dev, &(struct subject){"experiments/quick/swin.yaml", NULL, true});
+    open_running(&all, dev, &(struct subject){"experiments/quick/swin.yaml", NULL, true},
+                 VT_GRADS_APART);
     run(&all, hex);
     for (size_t f = 0; f < sizeof freezes / sizeof freezes[0]; f++) {
         struct running some;
         int frozen = 0;
-        open_running(&some, dev,
-                     &(struct subject){"experiments/quick/swin.yaml", freezes[f], true});
+        open_running(&some, dev, &(struct subject){"experiments/quick/swin.yaml", freezes[f], true},
+                     VT_GRADS_IN_ARENA);
         some.poison = true;
         run(&some, hex);
         for (int i = 0; i < some.built.params->n; i++) {
@@ -637,6 +678,7 @@ int main(void)
         {"what a step touches is alive", what_a_step_touches_is_alive, NULL, NULL, NULL},
         {"what costs little is made again going back", what_costs_little_is_made_again, NULL, NULL,
          NULL},
+        {"gradients lie over values that are over", gradients_lie_over_values, NULL, NULL, NULL},
         {"sums hand their gradient on", sums_hand_their_gradient_on, NULL, NULL, NULL},
         {"sums of sums are safe", sums_of_sums_are_safe, NULL, NULL, NULL},
         {"a pass in poisoned memory has the same bits, and inputs survive",

@@ -28,23 +28,26 @@ static size_t rounded_bytes(const vt_memory *memory)
 }
 
 vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params, vt_dtype type,
-                         int64_t arena_bytes, bool training, vt_error *err)
+                         int64_t arena_bytes, vt_grads grads, vt_error *err)
 {
     size_t weights = (size_t)params->n_floats * sizeof(float);
     *memory = (vt_memory){.dev = dev,
                           .n_floats = params->n_floats,
                           .n_trained = params->n_trained,
+                          .where = grads,
                           .arena_bytes = arena_bytes};
     memory->weights = vt_dev_alloc(dev, weights);
-    if (training)
+    if (grads == VT_GRADS_APART)
         memory->grads = vt_dev_alloc(dev, (size_t)params->n_trained * sizeof(float));
     if (type == VT_BF16)
         memory->rounded = vt_dev_alloc(dev, rounded_bytes(memory));
     memory->arena = vt_dev_alloc(dev, (size_t)arena_bytes);
+    if (grads == VT_GRADS_IN_ARENA)
+        memory->grads = (float *)(void *)memory->arena;
     memory->step = vt_dev_alloc(dev, sizeof *memory->step);
     memory->totals = vt_dev_alloc(dev, VT_TOTALS * sizeof *memory->totals);
-    if (memory->weights && (memory->grads || !training) && (memory->rounded || type != VT_BF16) &&
-        memory->arena && memory->step && memory->totals)
+    if (memory->weights && (memory->grads || grads == VT_GRADS_NONE) &&
+        (memory->rounded || type != VT_BF16) && memory->arena && memory->step && memory->totals)
         return VT_OK;
     vt_memory_release(memory);
     return vt_fail(err, VT_ERR_NOMEM,
@@ -58,19 +61,13 @@ void vt_memory_release(vt_memory *memory)
     if (!dev)
         return;
     vt_dev_release(dev, memory->weights, (size_t)memory->n_floats * sizeof(float));
-    vt_dev_release(dev, memory->grads, (size_t)memory->n_trained * sizeof(float));
+    if (memory->where == VT_GRADS_APART)
+        vt_dev_release(dev, memory->grads, (size_t)memory->n_trained * sizeof(float));
     vt_dev_release(dev, memory->rounded, rounded_bytes(memory));
     vt_dev_release(dev, memory->arena, (size_t)memory->arena_bytes);
     vt_dev_release(dev, memory->step, sizeof *memory->step);
     vt_dev_release(dev, memory->totals, VT_TOTALS * sizeof *memory->totals);
     *memory = (vt_memory){0};
-}
-
-int64_t vt_memory_bytes(const vt_memory *memory)
-{
-    int64_t floats = memory->n_floats + (memory->grads ? memory->n_trained : 0);
-    return floats * (int64_t)sizeof(float) + memory->arena_bytes +
-           (memory->rounded ? (int64_t)rounded_bytes(memory) : 0);
 }
 
 static void *at_span(const vt_program *program, int span)
@@ -160,6 +157,7 @@ vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memo
     vt_program *program = vt_calloc(1, sizeof *program);
     *result = NULL;
     VT_ASSERT(plan->arena_bytes <= memory->arena_bytes);
+    VT_ASSERT(plan->n_cleared == 0 || memory->where == VT_GRADS_IN_ARENA);
     if (program)
         program->calls = vt_calloc((size_t)plan->n_steps, sizeof *program->calls);
     if (program) /* at most one a node */
@@ -229,7 +227,8 @@ void vt_program_read(vt_program *program, const vt_node *node, float *to)
     }
 }
 
-/* Spans whose life begins at this step; inputs, written from outside, are spared. */
+/* Spans whose life begins at this step; inputs, written from outside, are spared. Between the
+ * gradients of two parameters there is no room for a guard. */
 static void poison_spans(const vt_program *program, int step)
 {
     const vt_plan *plan = program->plan;
@@ -243,7 +242,8 @@ static void poison_spans(const vt_program *program, int step)
             continue;
         if (!input)
             memset(bytes, 0xff, (size_t)span->size_bytes);
-        memset(bytes + span->size_bytes, guard_byte, GUARD_BYTES);
+        if (i >= plan->n_cleared)
+            memset(bytes + span->size_bytes, guard_byte, GUARD_BYTES);
     }
 }
 
@@ -258,10 +258,16 @@ static void run(vt_program *program, int first, int last, vt_program_hook *hook,
 {
     if (first == 0 && program->memory->rounded)
         round_weights(program->memory);
+    const vt_plan *plan = program->plan;
+    vt_dev *dev = program->memory->dev;
+    int cleared = 0;
     for (int s = first; s < last; s++) {
         const vt_call *call = &program->calls[s];
         if (program->poison)
             poison_spans(program, s);
+        for (; cleared < plan->n_cleared && plan->spans[cleared].first == s; cleared++)
+            vt_dev_kernels(dev)->fill_zero(dev, at_span(program, cleared),
+                                           (size_t)plan->spans[cleared].size_bytes);
         if (call->backward)
             vt_op_table[call->node->op].bwd(call);
         else
@@ -316,7 +322,7 @@ int vt_program_broken_guards(const vt_program *program)
 {
     const vt_plan *plan = program->plan;
     int broken = 0;
-    for (int i = 0; i < plan->n_spans; i++) {
+    for (int i = plan->n_cleared; i < plan->n_spans; i++) {
         const vt_span *span = &plan->spans[i];
         const char *guard = program->memory->arena + span->offset + span->size_bytes;
         bool reused = false; /* by a span that was placed there after this one's life */

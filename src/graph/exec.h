@@ -2,8 +2,9 @@
  * Running a plan on a device: every pointer of every call is fixed once, so a pass is a walk over
  * a list and allocates nothing.
  *
- * vt_memory is the memory that all programs of a model share: parameters, their gradients, one
- * arena as large as the largest plan, the step's scalars and the loss totals.
+ * vt_memory is the memory that all programs of a model share: parameters, their gradients (in the
+ * arena, where the plans have them there), one arena as large as the largest plan, the step's
+ * scalars and the loss totals.
  */
 #ifndef VT_GRAPH_EXEC_H
 #define VT_GRAPH_EXEC_H
@@ -17,7 +18,9 @@ enum { VT_TOTAL_LOSS, VT_TOTAL_TOP1, VT_TOTAL_TOP5, VT_TOTAL_ROWS, VT_TOTALS };
 typedef struct vt_memory {
     vt_dev *dev;
     int64_t n_floats, n_trained; /* of the parameters */
-    float *weights, *grads;      /* device; grads is NULL without training */
+    float *weights;              /* device */
+    vt_grads where;              /* the gradients lie */
+    float *grads;                /* device; NULL without training */
     void *rounded;               /* the weights in VT_BF16, made in each forward pass; or NULL */
     char *arena;
     int64_t arena_bytes;
@@ -25,13 +28,10 @@ typedef struct vt_memory {
     double *totals; /* device, VT_TOTALS */
 } vt_memory;
 
-/* Start with {0}. Takes the blocks; `training` for gradients; `type` is the graphs'. */
+/* Start with {0}. Takes the blocks; `grads` as in the training plans; `type` is the graphs'. */
 vt_status vt_memory_init(vt_memory *memory, vt_dev *dev, const vt_params *params, vt_dtype type,
-                         int64_t arena_bytes, bool training, vt_error *err);
+                         int64_t arena_bytes, vt_grads grads, vt_error *err);
 void vt_memory_release(vt_memory *memory);
-/* Bytes of weights, gradients and arena. */
-int64_t vt_memory_bytes(const vt_memory *memory);
-
 typedef struct vt_program vt_program;
 
 /* Called after each call of a pass. */
@@ -52,7 +52,8 @@ void *vt_program_grad(const vt_program *program, const vt_node *node);
 void vt_program_write(vt_program *program, const vt_node *input, const float *from);
 void vt_program_read(vt_program *program, const vt_node *node, float *to);
 
-/* The two halves of a pass. Parameter gradients and totals are added to. hook may be NULL. */
+/* The two halves of a pass. Totals are added to, parameters' gradients too if they lie apart. hook
+ * may be NULL. */
 void vt_program_forward(vt_program *program, vt_program_hook *hook, void *arg);
 void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg);
 

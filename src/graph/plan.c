@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { ALIGN = 64, STEPS_A_NODE = 3, SPANS_A_NODE = 4 + STEPS_A_NODE + VT_MAX_KEPT };
+enum { ALIGN = 64, STEPS_A_NODE = 3, SPANS_A_NODE = 5 + STEPS_A_NODE + VT_MAX_KEPT };
 
 static const uint32_t ALL_INPUTS = (1u << VT_MAX_IN) - 1;
 
@@ -68,6 +68,45 @@ static void list_steps(vt_plan *plan, const vt_graph *graph, const vt_node *root
         if (reader[i])
             add_step(plan, reader[i]->number, true, reader[i]->late);
     }
+}
+
+static bool gives_gradient(const vt_plan *plan, int step, const vt_node *to)
+{
+    const vt_plan_step *s = &plan->steps[step];
+    const vt_node *node = plan->graph->node[s->node];
+    for (int i = 0; i < node->n_in && s->backward; i++)
+        if (node->in[i] == to && s->inputs >> i & 1)
+            return true;
+    return false;
+}
+
+static int earlier_first(const void *a, const void *b)
+{
+    const vt_span *x = a, *y = b;
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Parameters' gradients, at the places they have in their block. What no step adds to is cleared
+ * all the same. */
+static void place_param_gradients(vt_plan *plan, const vt_graph *graph)
+{
+    for (int i = 0; i < graph->n; i++) {
+        const vt_node *node = graph->node[i];
+        if (node->op != VT_OP_PARAM || !node->needs_grad)
+            continue;
+        int first = plan->n_forward;
+        while (first < plan->n_steps && !gives_gradient(plan, first, node))
+            first++;
+        if (first == plan->n_steps)
+            first = plan->n_forward;
+        const int span =
+            add_span(plan, first, plan->n_steps - 1, node->shape.size * (int64_t)sizeof(float));
+        plan->spans[span].offset = node->param->offset * (int64_t)sizeof(float);
+    }
+    plan->n_cleared = plan->n_spans;
+    qsort(plan->spans, (size_t)plan->n_cleared, sizeof *plan->spans, earlier_first);
 }
 
 static bool alike(const vt_node *a, const vt_node *b)
@@ -143,16 +182,6 @@ static void place_remade(vt_plan *plan, const vt_graph *graph, const vt_node *co
             *remade =
                 add_span(plan, s, s + 1, node->shape.size * (int64_t)vt_dtype_size(node->type));
     }
-}
-
-static bool gives_gradient(const vt_plan *plan, int step, const vt_node *to)
-{
-    const vt_plan_step *s = &plan->steps[step];
-    const vt_node *node = plan->graph->node[s->node];
-    for (int i = 0; i < node->n_in && s->backward; i++)
-        if (node->in[i] == to && s->inputs >> i & 1)
-            return true;
-    return false;
 }
 
 /* Whether `in`, behind step s, only reads its gradient and is done with it before anything is done
@@ -261,12 +290,13 @@ static vt_status place_spans(vt_plan *plan, int64_t guard_bytes, vt_error *err)
     }
     for (int i = 0; i < plan->n_spans; i++)
         order[i] = (struct ranked){i, plan->spans[i].size_bytes};
-    qsort(order, n, sizeof *order, larger_first);
+    const int fixed = plan->n_cleared;
+    qsort(order + fixed, n - (size_t)fixed, sizeof *order, larger_first);
     for (int i = 0; i < plan->n_spans; i++) {
         vt_span *span = &plan->spans[order[i].span];
         int n_near = 0;
-        int64_t offset = 0;
-        for (int j = 0; j < i; j++)
+        int64_t offset = i < fixed ? span->offset : 0;
+        for (int j = 0; j < i && i >= fixed; j++)
             if (placed[j]->first <= span->last && span->first <= placed[j]->last)
                 near[n_near++] = placed[j];
         qsort(near, (size_t)n_near, sizeof *near, lower_first);
@@ -290,7 +320,7 @@ out:
 }
 
 vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *root,
-                      const vt_node *keep, int64_t guard_bytes, vt_error *err)
+                      const vt_node *keep, vt_grads grads, int64_t guard_bytes, vt_error *err)
 {
     size_t n = (size_t)graph->n;
     vt_plan *plan = vt_calloc(1, sizeof *plan);
@@ -318,6 +348,8 @@ vt_status vt_plan_new(vt_plan **result, const vt_graph *graph, const vt_node *ro
     if (graph->training)
         find_remade(graph, root, keep, reader);
     list_steps(plan, graph, root, reader);
+    if (graph->training && grads == VT_GRADS_IN_ARENA)
+        place_param_gradients(plan, graph);
     place_values(plan, graph, root, keep, reader, made, last);
     place_remade(plan, graph, reader);
     place_backward(plan, graph);

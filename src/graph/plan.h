@@ -6,6 +6,11 @@
  * Placement is greedy, largest first, at the lowest free offset. A gradient's first writer writes
  * it and later ones add, so nothing is cleared.
  *
+ * The gradients of parameters are added to, and lie in one block, as the optimiser wants them.
+ * Where each pass is a step of its own, that block is the beginning of the arena, and each of them
+ * a span from the first step that adds to it to the end: those of the last layers lie where values
+ * lay that are over by then.
+ *
  * A value that its own backward step can make again, and that going back only the weight gradient
  * of a linear layer reads, is not kept: its life ends with the forward pass, and the layer's
  * backward pass is two steps, the second behind the one that makes the value a second time. Where
@@ -18,6 +23,12 @@
 #define VT_GRAPH_PLAN_H
 
 #include "graph/graph.h"
+
+typedef enum vt_grads {
+    VT_GRADS_NONE,     /* nothing is trained */
+    VT_GRADS_APART,    /* a block of its own, which keeps sums over several passes */
+    VT_GRADS_IN_ARENA, /* cleared by the pass itself, and lost in the next one */
+} vt_grads;
 
 typedef struct vt_span {
     int first, last; /* steps, inclusive */
@@ -48,6 +59,7 @@ typedef struct vt_plan {
     int n_steps, n_forward;
     vt_span *spans;
     int n_spans;
+    int n_cleared; /* the first spans: parameters' gradients in the arena, by their first step */
     int64_t arena_bytes;    /* peak of the plan */
     int64_t unshared_bytes; /* what one buffer a value would take */
     int64_t worker_bytes;   /* scratch of one thread */
@@ -55,9 +67,10 @@ typedef struct vt_plan {
 
 /* `guard_bytes` (a multiple of 64) are left free behind every span, for tests. The graph must
  * outlive the plan. With a training graph the node `root` is the loss; else its backward steps are
- * left out. Values of inputs, of `root` and of `keep` (may be NULL) live through the whole pass. */
+ * left out and `grads` is not looked at. Values of inputs, of `root` and of `keep` (may be NULL)
+ * live through the whole pass. */
 vt_status vt_plan_new(vt_plan **plan, const vt_graph *graph, const vt_node *root,
-                      const vt_node *keep, int64_t guard_bytes, vt_error *err);
+                      const vt_node *keep, vt_grads grads, int64_t guard_bytes, vt_error *err);
 void vt_plan_free(vt_plan *plan);
 
 /* Whether the backward pass of node number `node` has nothing to do for in[i]: its gradient is the

@@ -205,9 +205,10 @@ static void count_work(const vt_plan *plan, const vt_plan_step *step, double *fl
             continue;
         if (!step->backward || (node->reads_in[i] && (i > 0 || !node->late || late)))
             *bytes += bytes_of(in);
-        /* A parameter's gradient is added to: read and written. */
+        /* A parameter's gradient is added to: read and written; in the arena it is cleared first.
+         */
         if (step->backward && wants(plan, step, i))
-            *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 2 : 1);
+            *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 2 + (plan->n_cleared > 0) : 1);
     }
 }
 
@@ -217,7 +218,7 @@ static void describe_calls(vt_bench *b, const vt_plan *plan, const vt_engine *en
     const double grads = (double)engine->params->n_trained * sizeof(float);
     const int moments = (engine->moment1 != NULL) + (engine->moment2 != NULL);
     const double bytes[EXTRA] = {[BATCH] = 2 * image_bytes * (double)b->batch,
-                                 [CLEAR] = grads,
+                                 [CLEAR] = plan->n_cleared > 0 ? 0 : grads,
                                  [NORM] = grads,
                                  /* weights and moments are read and written */
                                  [OPTIMISER] = grads * (3 + 2 * moments)};

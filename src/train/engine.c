@@ -71,6 +71,24 @@ static vt_status create_params(vt_engine *engine, const vt_config *config, vt_er
     return VT_OK;
 }
 
+static bool trains(const vt_engine *engine)
+{
+    for (int i = 0; i < engine->n_slots; i++)
+        if (engine->slot[i].training)
+            return true;
+    return false;
+}
+
+/* A recorded pass would clear each of them in a launch of its own. */
+static vt_grads grads_place(const vt_engine *engine, const vt_config *config)
+{
+    if (!trains(engine))
+        return VT_GRADS_NONE;
+    return config->train_accumulate > 1 || (engine->dev && vt_dev_records(engine->dev))
+               ? VT_GRADS_APART
+               : VT_GRADS_IN_ARENA;
+}
+
 vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *err)
 {
     engine->config = config;
@@ -81,7 +99,7 @@ vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *e
                                slot->batch, slot->training, err);
         if (status == VT_OK)
             status = vt_plan_new(&slot->plan, slot->model.graph, slot->model.loss,
-                                 slot->model.logits, 0, err);
+                                 slot->model.logits, grads_place(engine, config), 0, err);
     }
     return status;
 }
@@ -100,20 +118,12 @@ static int n_moments(const vt_config *config)
     return config->optim_name != VT_OPTIM_SGD ? 2 : config->optim_momentum > 0 ? 1 : 0;
 }
 
-static bool trains(const vt_engine *engine)
-{
-    for (int i = 0; i < engine->n_slots; i++)
-        if (engine->slot[i].training)
-            return true;
-    return false;
-}
-
 static vt_status take_memory(vt_engine *engine, vt_error *err)
 {
     size_t n = (size_t)engine->params->n_trained, chunks = (n + NORM_CHUNK - 1) / NORM_CHUNK;
     vt_status status =
         vt_memory_init(&engine->memory, engine->dev, engine->params, vt_model_type(engine->config),
-                       arena_bytes(engine), trains(engine), err);
+                       arena_bytes(engine), grads_place(engine, engine->config), err);
     if (status != VT_OK || !trains(engine))
         return status;
     int moments = n_moments(engine->config);
@@ -183,7 +193,9 @@ int64_t vt_engine_bytes(const vt_engine *engine, int threads)
     if (vt_model_type(engine->config) == VT_BF16)
         floats += floats / 2; /* the rounded copy */
     if (trains(engine))
-        floats += (1 + n_moments(engine->config)) * engine->params->n_trained;
+        floats +=
+            ((grads_place(engine, engine->config) == VT_GRADS_APART) + n_moments(engine->config)) *
+            engine->params->n_trained;
     return floats * (int64_t)sizeof(float) + arena_bytes(engine) + worker * threads;
 }
 
@@ -201,8 +213,11 @@ void vt_engine_send_step(vt_engine *engine, const vt_step *step)
     vt_dev_write(engine->dev, engine->memory.step, step, sizeof *step);
 }
 
+/* Before the passes that add to them, if those do not do it themselves. */
 static void clear_grads(vt_engine *engine)
 {
+    if (engine->memory.where == VT_GRADS_IN_ARENA)
+        return;
     vt_dev_kernels(engine->dev)
         ->fill_zero(engine->dev, engine->memory.grads,
                     (size_t)engine->params->n_trained * sizeof(float));

@@ -109,9 +109,10 @@ static vt_status init(struct net *n, vt_dev *dev, vt_dtype type, vt_error *err)
     if (status != VT_OK)
         return status;
     vt_params_layout(n->params, 0, NULL, 0);
-    status = vt_plan_new(&n->plan, n->graph, n->loss, NULL, 0, err);
+    status = vt_plan_new(&n->plan, n->graph, n->loss, NULL, VT_GRADS_APART, 0, err);
     if (status == VT_OK)
-        status = vt_memory_init(&n->memory, dev, n->params, type, n->plan->arena_bytes, true, err);
+        status = vt_memory_init(&n->memory, dev, n->params, type, n->plan->arena_bytes,
+                                VT_GRADS_APART, err);
     if (status == VT_OK)
         status = vt_program_new(&n->program, n->plan, &n->memory, err);
     if (status != VT_OK)

@@ -169,9 +169,10 @@ void vt_net_finish(vt_net *net, vt_node *root)
         fail_msg("the graph: %s", err.text);
     net->loss = root;
     vt_params_layout(net->params, 0, NULL, 0);
-    if (vt_plan_new(&net->plan, net->graph, root, NULL, VT_NET_GUARD, &err) != VT_OK ||
-        vt_memory_init(&net->memory, net->dev, net->params, VT_F32, net->plan->arena_bytes, true,
-                       &err) != VT_OK ||
+    if (vt_plan_new(&net->plan, net->graph, root, NULL, VT_GRADS_APART, VT_NET_GUARD, &err) !=
+            VT_OK ||
+        vt_memory_init(&net->memory, net->dev, net->params, VT_F32, net->plan->arena_bytes,
+                       VT_GRADS_APART, &err) != VT_OK ||
         vt_program_new(&net->program, net->plan, &net->memory, &err) != VT_OK)
         fail_msg("the program: %s", err.text);
     fill_weights(net);
