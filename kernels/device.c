@@ -42,10 +42,10 @@ size_t vt_layernorm_scratch(int64_t rows, int64_t cols)
     return (size_t)(2 * vt_row_chunks(rows) * cols) * sizeof(float);
 }
 
-/* Two sums a column in double from each chunk, and four coefficients a column. */
+/* Two sums a column in double from each chunk, and three coefficients a column. */
 size_t vt_batchnorm_scratch(int64_t rows, int64_t cols)
 {
-    return (size_t)cols * ((size_t)vt_row_chunks(rows) * 2 * sizeof(double) + 4 * sizeof(float));
+    return (size_t)cols * ((size_t)vt_row_chunks(rows) * 2 * sizeof(double) + 3 * sizeof(float));
 }
 
 static uint64_t chunk_order(void)

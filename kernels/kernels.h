@@ -218,8 +218,8 @@ typedef size_t vt_dwconv_scratch_fn(const vt_conv_sizes *sizes, bool backward);
  * step->stopped. Else mean and var are the running ones. mean, rstd (cols) are outputs in both, in
  * double: where a mean is large beside its deviation, its rounding to float would show in every
  * xhat. y is the `activation` of that value, which is not stored: the backward pass computes it
- * again from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass; NULL without
- * activation. scratch: batchnorm_scratch(rows, cols) bytes in both passes.
+ * again from x and `line` (VT_BATCHNORM_LINE * cols), an output of the forward pass. scratch:
+ * batchnorm_scratch(rows, cols) bytes in both passes.
  */
 typedef struct vt_batchnorm_sizes {
     int64_t rows, cols;
@@ -232,11 +232,13 @@ typedef void vt_batchnorm_fwd_fn(vt_dev *d, vt_buf y, double *mean, double *rstd
                                  float *running_mean, float *running_var, vt_buf x, const float *w,
                                  const float *b, const vt_batchnorm_sizes *sizes,
                                  const vt_step *step, void *scratch);
-/* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. Without `training` mean
- * and rstd are constants. */
-typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                                 vt_buf x, const float *w, const double *mean, const double *rstd,
-                                 const float *line, const vt_batchnorm_sizes *sizes, void *scratch);
+/* dw += sum_r dy * xhat;  db += sum_r dy;  dw, db or dx.data may be NULL. y, unless its data is
+ * NULL, becomes the forward pass's value again. dx may be dy if it is written, y may be x. Without
+ * `training` mean and rstd are constants. */
+typedef void vt_batchnorm_bwd_fn(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                                 vt_buf dy, vt_buf x, const float *w, const double *mean,
+                                 const double *rstd, const float *line,
+                                 const vt_batchnorm_sizes *sizes, void *scratch);
 typedef size_t vt_batchnorm_scratch_fn(int64_t rows, int64_t cols);
 
 /*

@@ -206,12 +206,13 @@ static void step_everything(vt_dev *dev, float *state, vt_step *step)
     const vt_kernels *k = vt_dev_kernels(dev);
     float *x = take(VALUES * sizeof *x), *y = take(VALUES * sizeof *y);
     float *w = take(COLS * sizeof *w);
+    float *line = take(VT_BATCHNORM_LINE * COLS * sizeof *line);
     double *mean = take(COLS * sizeof *mean), *rstd = take(COLS * sizeof *rstd);
     void *scratch = take(k->batchnorm_scratch(ROWS, COLS));
     const vt_batchnorm_sizes sizes = {ROWS, COLS, 1e-5f, 0.1f, true, VT_ACT_NONE};
     for (int i = 0; i < VALUES; i++)
         x[i] = (float)(i % 11);
-    k->batchnorm_fwd(dev, (vt_buf){y, VT_F32}, mean, rstd, NULL, state + 3 * COLS, state + 4 * COLS,
+    k->batchnorm_fwd(dev, (vt_buf){y, VT_F32}, mean, rstd, line, state + 3 * COLS, state + 4 * COLS,
                      (vt_buf){x, VT_F32}, w, w, &sizes, step, scratch);
     k->adam(dev, state, state + COLS, state + 2 * COLS, x, COLS, 0.9, 0.999, 1e-8f, 0.1f, true,
             step);

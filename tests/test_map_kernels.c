@@ -17,7 +17,7 @@ struct norm {
     float *x, *w, *b, *running_mean, *running_var, *old_mean, *old_var;
     float *y, *dy, *dx, *added, *old_dx, *dw, *old_dw, *db, *old_db;
     double *mean, *rstd;
-    float *line; /* NULL without an activation */
+    float *line;
     void *scratch;
 };
 
@@ -48,6 +48,7 @@ static struct norm new_norm(struct run *r, int64_t rows, int64_t cols, float cen
     t.db = sum_output(r, cols, &t.old_db);
     t.mean = (double *)(void *)output(r, 2 * cols);
     t.rstd = (double *)(void *)output(r, 2 * cols);
+    t.line = output(r, VT_BATCHNORM_LINE * cols);
     t.scratch = scratch_of(r, r->k->batchnorm_scratch(rows, cols));
     return t;
 }
@@ -60,8 +61,29 @@ static void forward(struct run *r, struct norm *t)
 
 static void backward(struct run *r, struct norm *t, float *dx, bool write, float *dw, float *db)
 {
-    r->k->batchnorm_bwd(r->dev, buf(dx), write, dw, db, buf(t->dy), buf(t->x), t->w, t->mean,
-                        t->rstd, t->line, &t->sizes, t->scratch);
+    r->k->batchnorm_bwd(r->dev, buf(dx), write, dw, db, (vt_buf){0}, buf(t->dy), buf(t->x), t->w,
+                        t->mean, t->rstd, t->line, &t->sizes, t->scratch);
+}
+
+/* The same gradient and the value again, beside what they are made from and in its place. */
+static void check_remade(struct run *r, const struct norm *t, const float *dx, const float *y)
+{
+    const int64_t n = t->sizes.rows * t->sizes.cols;
+    const size_t bytes = (size_t)n * sizeof(float);
+    for (int place = 0; place < 3; place++) { /* of both, of the value, of none */
+        float *x = new_array(r, n, false), *dy = new_array(r, n, false);
+        memcpy(x, t->x, bytes);
+        memcpy(dy, t->dy, bytes);
+        float *again = place < 2 ? x : output(r, n);
+        float *gradient = place == 0 ? dy : place == 1 ? NULL : output(r, n);
+        r->k->batchnorm_bwd(r->dev, buf(gradient), true, NULL, NULL, buf(again), buf(dy), buf(x),
+                            t->w, t->mean, t->rstd, t->line, &t->sizes, t->scratch);
+        if (!r->check)
+            continue;
+        assert_memory_equal(again, y, bytes);
+        if (gradient)
+            assert_memory_equal(gradient, dx, bytes);
+    }
 }
 
 /* Deviations are 2 wherever the column's centre lies, and bounds do not grow with it: sums in float
@@ -118,6 +140,7 @@ static void run_norm_of(struct run *r, int64_t rows, int64_t cols, float centre,
     backward(r, &t, t.dx, true, t.dw, t.db);
     backward(r, &t, t.added, false, t.dw, NULL);
     backward(r, &t, NULL, true, NULL, t.db);
+    check_remade(r, &t, t.dx, t.y);
     for (int64_t c = 0; r->check && c < cols; c++)
         check_column(&t, c);
 }
@@ -157,6 +180,7 @@ static void run_activated_norm(struct run *r, int64_t rows, int64_t cols, bool t
     t.running_var = var;
     forward(r, &t);
     backward(r, &t, dx, true, dw, db);
+    check_remade(r, &t, dx, t.y);
     if (!r->check)
         return;
     check_rounding_of("y", t.y, y, n);

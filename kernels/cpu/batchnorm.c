@@ -20,12 +20,12 @@ enum { AHEAD = 512 };
 struct batchnorm {
     const vt_batchnorm_sizes *sizes;
     int64_t chunks, chunk_rows;
-    bool stream;                 /* the output goes past the caches */
+    bool stream, stream_y;       /* the output goes past the caches */
     double *sums;                /* [chunk][2][cols] */
-    float *centre;               /* the mean, rounded */
-    float *slope, *pull, *shift; /* of the last pass, a column each */
+    float *slope, *pull, *shift; /* of dx, a column each */
     float *line_out;
-    const float *line; /* centre, slope, shift of the forward pass, before an activation */
+    const float *line; /* the forward pass, before an activation: centre (the mean, rounded), slope
+                          and shift of each column */
     float *y, *running_mean, *running_var;
     double *mean_out, *rstd_out;
     const float *x, *w, *b, *dy;
@@ -42,8 +42,7 @@ static void divide_scratch(struct batchnorm *a, const vt_batchnorm_sizes *sizes,
     a->chunk_rows = vt_ceil_div(sizes->rows, vt_row_chunks(sizes->rows));
     a->chunks = vt_ceil_div(sizes->rows, a->chunk_rows);
     a->sums = scratch;
-    a->centre = (float *)(void *)(a->sums + 2 * cols * vt_row_chunks(sizes->rows));
-    a->slope = a->centre + cols;
+    a->slope = (float *)(void *)(a->sums + 2 * cols * vt_row_chunks(sizes->rows));
     a->pull = a->slope + cols;
     a->shift = a->pull + cols;
 }
@@ -137,19 +136,26 @@ static void finish_statistics(void *arg, int64_t first, int64_t last, int worker
         double mean = (double)a->running_mean[c], var = (double)a->running_var[c];
         if (a->sizes->training)
             var = batch_statistics(a, c, &mean);
-        a->centre[c] = (float)mean;
         double rstd = 1 / sqrt(var + (double)a->sizes->eps), slope = rstd * (double)a->w[c];
         a->mean_out[c] = mean;
         a->rstd_out[c] = rstd;
-        a->slope[c] = (float)slope;
-        a->shift[c] = (float)((double)a->b[c] + slope * ((double)a->centre[c] - mean));
-        if (a->line_out) {
-            const int64_t cols = a->sizes->cols;
-            a->line_out[c] = a->centre[c];
-            a->line_out[cols + c] = a->slope[c];
-            a->line_out[2 * cols + c] = a->shift[c];
-        }
+        const int64_t cols = a->sizes->cols;
+        const float centre = (float)mean;
+        a->line_out[c] = centre;
+        a->line_out[cols + c] = (float)slope;
+        a->line_out[2 * cols + c] = (float)((double)a->b[c] + slope * ((double)centre - mean));
     }
+}
+
+/* Up to sixteen columns of the forward pass, for what lies before its activation. */
+struct line {
+    vt_lanes centre, slope, shift;
+};
+VT_INLINE struct line line_at(const struct batchnorm *a, int64_t c, int64_t left)
+{
+    const int64_t cols = a->sizes->cols;
+    return (struct line){vload_upto(a->line + c, left), vload_upto(a->line + cols + c, left),
+                         vload_upto(a->line + 2 * cols + c, left)};
 }
 
 /* y = slope (x - centre) + shift, and its activation; up to sixteen columns of a row */
@@ -158,9 +164,9 @@ VT_INLINE void forward_lanes(const struct batchnorm *a, int64_t r, int64_t c, in
 {
     const int64_t i = r * a->sizes->cols + c;
     __builtin_prefetch(a->x + i + AHEAD);
-    vt_lanes x = vsub(vload_upto(a->x + i, left), vload_upto(a->centre + c, left));
-    vt_lanes slope = vload_upto(a->slope + c, left), shift = vload_upto(a->shift + c, left);
-    vput_upto(a->y + i, a->stream, vactivate(vfma(slope, x, shift), kind), left);
+    const struct line line = line_at(a, c, left);
+    vt_lanes x = vsub(vload_upto(a->x + i, left), line.centre);
+    vput_upto(a->y + i, a->stream_y, vactivate(vfma(line.slope, x, line.shift), kind), left);
 }
 
 VT_INLINE void forward_as(const struct batchnorm *a, int64_t first, int64_t last,
@@ -197,6 +203,7 @@ void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, floa
                           .mean_out = mean,
                           .rstd_out = rstd,
                           .line_out = line,
+                          .line = line,
                           .x = vt_floats(x),
                           .w = w,
                           .b = b};
@@ -204,31 +211,10 @@ void VT_CPU(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, floa
     if (sizes->training)
         vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_offsets, &a);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_statistics, &a);
-    a.stream = streams(&a, a.y);
+    a.stream_y = streams(&a, a.y);
     vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, cols), forward_rows, &a);
 }
 
-static void choose_centre(void *arg, int64_t first, int64_t last, int worker)
-{
-    const struct batchnorm *a = arg;
-    (void)worker;
-    for (int64_t c = first; c < last; c++)
-        a->centre[c] = (float)a->mean[c];
-}
-
-/* Up to sixteen columns of the forward pass, for what lies before its activation. */
-struct line {
-    vt_lanes centre, slope, shift;
-};
-VT_INLINE struct line line_at(const struct batchnorm *a, int64_t c, int64_t left,
-                              const vt_activation_kind kind)
-{
-    const int64_t cols = a->sizes->cols;
-    if (kind == VT_ACT_NONE)
-        return (struct line){vload_upto(a->centre + c, left), vzero(), vzero()};
-    return (struct line){vload_upto(a->line + c, left), vload_upto(a->line + cols + c, left),
-                         vload_upto(a->line + 2 * cols + c, left)};
-}
 /* The gradient before the activation, from that behind it; x is x - centre. */
 VT_INLINE vt_lanes before_activation(const struct line *line, vt_lanes x, vt_lanes dy,
                                      const vt_activation_kind kind)
@@ -261,7 +247,7 @@ VT_INLINE void add_run(const struct batchnorm *a, double *sum, int64_t first, in
                        int64_t c, int64_t left, const vt_activation_kind kind)
 {
     const int64_t cols = a->sizes->cols;
-    const struct line line = line_at(a, c, left, kind);
+    const struct line line = line_at(a, c, left);
     vt_lanes run = vzero(), dot = vzero();
     for (int64_t i = first * cols + c; i < last * cols; i += cols) {
         __builtin_prefetch(a->x + i + RUN * cols);
@@ -304,7 +290,7 @@ static void finish_gradients(void *arg, int64_t first, int64_t last, int worker)
     const struct batchnorm *a = arg;
     (void)worker;
     for (int64_t c = first; c < last; c++) {
-        double rstd = a->rstd[c], off = (double)a->centre[c] - a->mean[c];
+        double rstd = a->rstd[c], off = (double)a->line[c] - a->mean[c];
         double sum = total(a, 0, c), dot = rstd * (total(a, 1, c) + off * sum);
         double slope = rstd * (double)a->w[c], share = 1 / (double)a->sizes->rows;
         double pull = a->sizes->training ? -slope * rstd * dot * share : 0;
@@ -319,16 +305,20 @@ static void finish_gradients(void *arg, int64_t first, int64_t last, int worker)
     }
 }
 
-/* dx = slope g + pull (x - centre) + shift; up to sixteen columns of a row */
+/* dx = slope g + pull (x - centre) + shift, and y again; up to sixteen columns of a row */
 VT_INLINE void backward_lanes(const struct batchnorm *a, int64_t r, int64_t c, int64_t left,
                               const vt_activation_kind kind)
 {
     const int64_t i = r * a->sizes->cols + c;
-    const struct line line = line_at(a, c, left, kind);
+    const struct line line = line_at(a, c, left);
     __builtin_prefetch(a->x + i + AHEAD);
     __builtin_prefetch(a->dy + i + AHEAD);
     vt_lanes x = vsub(vload_upto(a->x + i, left), line.centre);
     vt_lanes g = before_activation(&line, x, vload_upto(a->dy + i, left), kind);
+    if (a->y)
+        vput_upto(a->y + i, a->stream_y, vactivate(vfma(line.slope, x, line.shift), kind), left);
+    if (!a->dx)
+        return;
     vt_lanes dx = vfma(vload_upto(a->pull + c, left), x, vload_upto(a->shift + c, left));
     dx = vfma(vload_upto(a->slope + c, left), g, dx);
     if (a->stream)
@@ -358,12 +348,14 @@ static void backward_rows(void *arg, int64_t first, int64_t last, int worker)
     vstream_end();
 }
 
-void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                           vt_buf x, const float *w, const double *mean, const double *rstd,
-                           const float *line, const vt_batchnorm_sizes *sizes, void *scratch)
+void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                           vt_buf dy, vt_buf x, const float *w, const double *mean,
+                           const double *rstd, const float *line, const vt_batchnorm_sizes *sizes,
+                           void *scratch)
 {
     int64_t rows = sizes->rows, cols = sizes->cols;
-    struct batchnorm a = {.x = vt_floats(x),
+    struct batchnorm a = {.y = vt_floats(y),
+                          .x = vt_floats(x),
                           .w = w,
                           .dy = vt_floats(dy),
                           .mean = mean,
@@ -374,10 +366,10 @@ void VT_CPU(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *d
                           .db = db,
                           .write = write};
     divide_scratch(&a, sizes, scratch);
-    vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, choose_centre, &a);
     vt_grid_run(vt_dev_pool(d), rows, a.chunk_rows, sum_gradients, &a);
     vt_grid_run(vt_dev_pool(d), cols, COLUMN_CHUNK, finish_gradients, &a);
-    a.stream = write && streams(&a, a.dx);
-    if (a.dx)
+    a.stream = write && a.dx != a.dy && streams(&a, a.dx);
+    a.stream_y = a.y != a.x && streams(&a, a.y);
+    if (a.dx || a.y)
         vt_grid_run(vt_dev_pool(d), rows, vt_chunk_items(rows, cols), backward_rows, &a);
 }

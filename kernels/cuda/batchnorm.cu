@@ -182,7 +182,7 @@ VT_KERNEL apply(T *y, const T *x, const float *line, vt_activation_kind kind, di
 }
 
 template <typename T> struct backward {
-    T *dx;
+    T *dx, *y; /* y: the value, made again; each NULL if not wanted */
     float *dw, *db;
     double *partial;
     float *coefficient; /* [3][cols]: slope, pull, shift */
@@ -197,7 +197,7 @@ template <typename T> struct backward {
 template <typename T>
 VT_DEVICE float before_activation(const backward<T> &a, const column &on, float x, float dy)
 {
-    return a.line ? dy * vt_activate_slope(value_on(on, x), a.kind) : dy;
+    return a.kind == VT_ACT_NONE ? dy : dy * vt_activate_slope(value_on(on, x), a.kind);
 }
 
 /* sum(g) and sum(g (x - mean)) */
@@ -206,7 +206,7 @@ template <typename T> VT_KERNEL sum_gradients(backward<T> a, division v)
     const place p = find_place(v);
     const bool exists = p.c < v.cols;
     const double mean = exists ? a.mean[p.c] : 0;
-    const column on = exists && a.line ? column_at(a.line, v.cols, p.c) : column{0, 0, 0};
+    const column on = exists ? column_at(a.line, v.cols, p.c) : column{0, 0, 0};
     double sum = 0, dot = 0;
     for (int64_t r = p.first; r < p.end; r += AT_ONCE * p.step) {
         float x[AT_ONCE], g[AT_ONCE];
@@ -250,7 +250,7 @@ template <typename T> VT_KERNEL find_gradients(backward<T> a, division v)
         a.db[c] = (float)((double)a.db[c] + sum);
 }
 
-/* dx = slope g + pull (x - centre) + shift */
+/* dx = slope g + pull (x - centre) + shift, and y again */
 template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
 {
     const place p = find_place(v);
@@ -258,7 +258,7 @@ template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
         return;
     const float centre = (float)a.mean[p.c], slope = a.coefficient[p.c];
     const float pull = a.coefficient[v.cols + p.c], shift = a.coefficient[2 * v.cols + p.c];
-    const column on = a.line ? column_at(a.line, v.cols, p.c) : column{0, 0, 0};
+    const column on = column_at(a.line, v.cols, p.c);
     for (int64_t r = p.first; r < p.end; r += AT_ONCE * p.step) {
         float x[AT_ONCE], g[AT_ONCE];
         for (int i = 0; i < AT_ONCE; i++) {
@@ -269,9 +269,12 @@ template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
         for (int i = 0; i < AT_ONCE; i++) {
             if (r + i * p.step >= p.end)
                 continue;
+            const int64_t at = (r + i * p.step) * v.cols + p.c;
             const float value = before_activation(a, on, x[i], g[i]);
-            vt_give(&a.dx[(r + i * p.step) * v.cols + p.c], a.write,
-                    fmaf(slope, value, fmaf(pull, x[i] - centre, shift)));
+            if (a.dx)
+                vt_give(&a.dx[at], a.write, fmaf(slope, value, fmaf(pull, x[i] - centre, shift)));
+            if (a.y)
+                vt_put(&a.y[at], vt_activate(value_on(on, x[i]), a.kind));
         }
     }
 }
@@ -308,8 +311,6 @@ void VT_CUDA(batchnorm_fwd)(vt_dev *d, vt_buf y, double *mean, double *rstd, flo
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
     double *partial = sizes->training ? static_cast<double *>(scratch) : nullptr;
-    if (!line)
-        line = coefficients_in(scratch, sums);
     VT_BY_TYPE(y, T,
                const statistics<T> a = {mean, rstd, line, running_mean, running_var,
                                         vt_values<T>(x), w, b, partial, sizes->rows, sizes->cols,
@@ -325,17 +326,19 @@ static void go_backward(vt_dev *d, const backward<T> &a, const vt_batchnorm_size
     const division rows = divide(sizes->rows, sizes->cols, APPLY_BLOCKS);
     VT_LAUNCH(d, sum_gradients<T>, grid_of(sums), VT_THREADS, ROOM_BYTES, a, sums);
     VT_LAUNCH(d, find_gradients<T>, vt_blocks(sizes->cols * VT_WARP), VT_THREADS, 0, a, sums);
-    if (a.dx)
+    if (a.dx || a.y)
         VT_LAUNCH(d, apply_gradients<T>, grid_of(rows), VT_THREADS, 0, a, rows);
 }
 
-void VT_CUDA(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                            vt_buf x, const float *w, const double *mean, const double *rstd,
-                            const float *line, const vt_batchnorm_sizes *sizes, void *scratch)
+void VT_CUDA(batchnorm_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                            vt_buf dy, vt_buf x, const float *w, const double *mean,
+                            const double *rstd, const float *line, const vt_batchnorm_sizes *sizes,
+                            void *scratch)
 {
     const division sums = divide(sizes->rows, sizes->cols, SUM_BLOCKS);
     VT_BY_TYPE(dy, T,
-               const backward<T> a = {vt_values<T>(dx), dw, db, static_cast<double *>(scratch),
+               const backward<T> a = {vt_values<T>(dx), vt_values<T>(y), dw, db,
+                                      static_cast<double *>(scratch),
                                       coefficients_in(scratch, sums), vt_values<T>(dy),
                                       vt_values<T>(x), w, line, mean, rstd, sizes->activation,
                                       write, sizes->training};

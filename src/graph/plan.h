@@ -12,12 +12,11 @@
  * lay that are over by then.
  *
  * A value that its own backward step can make again, and that going back only the weight gradient
- * of a linear layer reads, is not kept: its life ends with the forward pass, and the layer's
- * backward pass is two steps, the second behind the one that makes the value a second time. Where
- * an op computes in place, values, gradients and values made again take over the spans they follow
- * from. A
- * sum hands its gradient on: to its first term the span itself, to the second a look at it, if that
- * is over before anything is added for the first.
+ * of a linear layer or a convolution reads, is not kept: its life ends with the forward pass, and
+ * the layer's backward pass is two steps, the second behind the one that makes the value a second
+ * time. Where an op computes in place, values, gradients and values made again take over the spans
+ * they follow from. A sum hands its gradient on: to its first term the span itself, to the second a
+ * look at it, if that is over before anything is added for the first.
  */
 #ifndef VT_GRAPH_PLAN_H
 #define VT_GRAPH_PLAN_H

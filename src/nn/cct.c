@@ -4,7 +4,9 @@
 
 enum { FIRST_CHANNELS = 64 };
 
-/* Convolutions, each followed by ReLU and a pool that halves the map. */
+/* Convolutions, each followed by ReLU and a pool that halves the map. The pool takes the largest
+ * value and comes first: the same bits, in both directions, from a quarter of the values, and what
+ * the convolution gives need not be kept. */
 static vt_map tokenize(vt_graph *g, const vt_config *config, vt_node *images)
 {
     vt_map map = {images, config->model_image, config->model_image};
@@ -13,10 +15,10 @@ static vt_map tokenize(vt_graph *g, const vt_config *config, vt_node *images)
         int64_t in = vt_shape_last(map.x->shape);
         int64_t out = i + 1 < config->model_convs ? FIRST_CHANNELS : config->model_dim;
         map = vt_layer_conv(g, name, map, out, 3, 1, false, vt_init_he(9 * in));
-        map.x = vt_layer_act(g, vt_name(g, "%s.relu", name), config, map.x, VT_ACTIVATE_RELU);
         map.x = map.x ? vt_pooling(g, vt_name(g, "%s.pool", name), map.x, map.height, map.width, 3,
                                    2, 1, VT_POOLING_MAX)
                       : NULL;
+        map.x = vt_layer_act(g, vt_name(g, "%s.relu", name), config, map.x, VT_ACTIVATE_RELU);
         map.height = (map.height + 1) / 2;
         map.width = (map.width + 1) / 2;
     }

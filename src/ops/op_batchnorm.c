@@ -34,29 +34,24 @@ vt_status vt_op_batchnorm_infer(vt_node *n, vt_error *err)
     sizes->rows = n->shape.size / c;
     sizes->cols = c;
     n->reads_in[X] = true;
+    n->remakes = n->in_place = true;
     vt_node_keep(n, MEAN, VT_F64, c);
     vt_node_keep(n, RSTD, VT_F64, c);
-    if (sizes->activation != VT_ACT_NONE)
-        vt_node_keep(n, LINE, VT_F32, VT_BATCHNORM_LINE * c);
+    vt_node_keep(n, LINE, VT_F32, VT_BATCHNORM_LINE * c);
     n->forward_scratch_bytes = n->scratch_bytes = n->k->batchnorm_scratch(sizes->rows, c);
     return VT_OK;
 }
 
-static float *line_of(const vt_call *c)
-{
-    return c->node->batchnorm.activation == VT_ACT_NONE ? NULL : c->kept[LINE];
-}
-
 void vt_op_batchnorm_fwd(const vt_call *c)
 {
-    c->k->batchnorm_fwd(c->dev, c->y, c->kept[MEAN], c->kept[RSTD], line_of(c),
+    c->k->batchnorm_fwd(c->dev, c->y, c->kept[MEAN], c->kept[RSTD], c->kept[LINE],
                         c->x[RUNNING_MEAN].data, c->x[RUNNING_VAR].data, c->x[X], c->x[W].data,
                         c->x[B].data, &c->node->batchnorm, c->step, c->scratch);
 }
 
 void vt_op_batchnorm_bwd(const vt_call *c)
 {
-    c->k->batchnorm_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dx[B].data, c->dy, c->x[X],
-                        c->x[W].data, c->kept[MEAN], c->kept[RSTD], line_of(c), &c->node->batchnorm,
-                        c->scratch);
+    c->k->batchnorm_bwd(c->dev, c->dx[X], c->write[X], c->dx[W].data, c->dx[B].data, c->remade,
+                        c->dy, c->x[X], c->x[W].data, c->kept[MEAN], c->kept[RSTD], c->kept[LINE],
+                        &c->node->batchnorm, c->scratch);
 }

@@ -41,6 +41,8 @@ static vt_status infer_map(vt_node *n, vt_error *err)
                            vt_conv_out(s->W, s->kernel, s->stride, s->pad);
     n->shape = vt_shape_of(3, (int64_t[]){s->batch, places, s->O});
     n->reads_in[X] = n->in[W]->needs_grad;
+    if (n->reads_in[X])
+        n->late = 1u << W | 1u << B;
     n->rounds = 1u << W | 1u << B;
     n->macs = (double)n->shape.size * (double)(w.size / s->O);
     return VT_OK;

@@ -290,13 +290,14 @@ static void batchnorm_fwd(vt_dev *d, vt_buf y, double *mean, double *rstd, float
     finish();
 }
 
-static void batchnorm_bwd(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf dy,
-                          vt_buf x, const float *w, const double *mean, const double *rstd,
-                          const float *line, const vt_batchnorm_sizes *sizes, void *scratch)
+static void batchnorm_bwd(vt_dev *d, vt_buf dx, bool write, float *dw, float *db, vt_buf y,
+                          vt_buf dy, vt_buf x, const float *w, const double *mean,
+                          const double *rstd, const float *line, const vt_batchnorm_sizes *sizes,
+                          void *scratch)
 {
     const int64_t n = sizes->rows * sizes->cols;
-    k->batchnorm_bwd(d, out(dx, n), write, dw, db, in(dy, n), in(x, n), w, mean, rstd, line, sizes,
-                     scratch);
+    k->batchnorm_bwd(d, out(dx, n), write, dw, db, out(y, n), in(dy, n), in(x, n), w, mean, rstd,
+                     line, sizes, scratch);
     finish();
 }
 
