@@ -219,6 +219,7 @@ static void step_everything(vt_dev *dev, float *state, vt_step *step)
     k->sgd(dev, state, state + COLS, x, COLS, 0.9f, 0.1f, false, false, step);
     vt_free(x);
     vt_free(y);
+    vt_free(line);
     vt_free(w);
     vt_free(mean);
     vt_free(rstd);
