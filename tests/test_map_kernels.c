@@ -220,6 +220,20 @@ static void half_a_million_rows_cost_no_digits(void **state)
     vt_dev_free(r.dev);
 }
 
+static void a_large_map_is_written_past_the_caches(void **state)
+{
+    (void)state;
+    if (on_gpu()) {
+        print_message("not looked at: a GPU has one way to write\n");
+        skip();
+    }
+    struct run r = {.dev = new_device(2), .check = true};
+    r.k = narrow(r.dev);
+    run_norm_of(&r, ALIGNED / 16 + 3, 16, 1, true);
+    release_arrays(&r);
+    vt_dev_free(r.dev);
+}
+
 static void equal_values_and_single_rows_are_normalised(void **state)
 {
     struct run r = {.dev = new_device(2)};
@@ -678,6 +692,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         {"batch norm and the kernels of maps agree with loops in double",
          agrees_with_loops_in_double, NULL, NULL, NULL},
+        {"a large map is written past the caches", a_large_map_is_written_past_the_caches, NULL,
+         NULL, NULL},
         {"half a million rows cost batch norm no digits", half_a_million_rows_cost_no_digits, NULL,
          NULL, NULL},
         {"equal values and single rows are normalised", equal_values_and_single_rows_are_normalised,

@@ -437,9 +437,11 @@ static void freezing_everything_is_refused(void **state)
 static void two_batches_give_the_gradient_of_a_batch_twice_as_large(void **state)
 {
     (void)state;
-    static const char *const nets[] = {VIT, SWIN};
+    static const char *const nets[] = {VIT "train: {accumulate: 2}\n",
+                                       SWIN "train: {accumulate: 2}\n"};
     for (int i = 0; i < 2; i++) {
         struct net *net = open_net(nets[i]);
+        assert_int_equal(net->engine.memory.where, VT_GRADS_APART);
         vt_engine_begin(&net->engine, 2 * BATCH, 1);
         double whole_loss = pass(net, 0, 2 * BATCH);
         float *whole = read_grads(&net->engine);

@@ -422,7 +422,8 @@ void VT_CPU(dwconv_bwd)(vt_dev *d, vt_buf dx, bool write, float *dw, vt_buf dy, 
                    .bands = bands,
                    .rows = rows,
                    .height = vt_ceil_div(rows, chunks)};
-    pack_backward(packed, sizes, vt_floats(w));
+    if (a.dx)
+        pack_backward(packed, sizes, vt_floats(w));
     vt_grid_run(vt_dev_pool(d), chunks, 1, compute_chunks, &a);
     if (!dw)
         return;

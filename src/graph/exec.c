@@ -157,7 +157,8 @@ vt_status vt_program_new(vt_program **result, const vt_plan *plan, const vt_memo
     vt_program *program = vt_calloc(1, sizeof *program);
     *result = NULL;
     VT_ASSERT(plan->arena_bytes <= memory->arena_bytes);
-    VT_ASSERT(plan->n_cleared == 0 || memory->where == VT_GRADS_IN_ARENA);
+    VT_ASSERT(!plan->graph->training ||
+              (plan->n_cleared > 0) == (memory->where == VT_GRADS_IN_ARENA));
     if (program)
         program->calls = vt_calloc((size_t)plan->n_steps, sizeof *program->calls);
     if (program) /* at most one a node */

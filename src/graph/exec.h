@@ -61,7 +61,8 @@ void vt_program_backward(vt_program *program, vt_program_hook *hook, void *arg);
  * than a pass. */
 void vt_program_issue(vt_program *program, bool backward);
 
-/* Tests: before a span's life begins its bytes become NaN, and the guard behind it a pattern. */
+/* Tests: before a span's life begins its bytes become NaN, and the guard behind it a pattern;
+ * parameters' gradients have no guard. */
 void vt_program_poison(vt_program *program, bool on);
 /* Tests: number of spans whose guard was overwritten since; the plan needs guard bytes. */
 int vt_program_broken_guards(const vt_program *program);

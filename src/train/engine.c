@@ -233,6 +233,7 @@ void vt_engine_begin(vt_engine *engine, int64_t images, double lr)
 {
     set_rate(&engine->step, images, lr);
     clear_grads(engine);
+    engine->passes = 0;
 }
 
 static vt_totals read_totals(vt_engine *engine)
@@ -250,6 +251,7 @@ static void clear_totals(vt_engine *engine)
 
 vt_totals vt_engine_train_batch(vt_engine *engine, vt_slot *slot, uint32_t draw)
 {
+    VT_ASSERT(engine->passes++ == 0 || engine->memory.where == VT_GRADS_APART);
     engine->step.draw = draw;
     vt_engine_send_step(engine, &engine->step);
     clear_totals(engine);

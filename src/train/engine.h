@@ -35,6 +35,7 @@ typedef struct vt_engine {
     vt_step step;           /* host copy of memory.step */
     vt_program_hook *watch; /* called after each call of a training pass; NULL: nobody watches */
     void *watch_arg;
+    int passes; /* of the step that was begun */
 } vt_engine;
 
 /* The device that the experiment asks for: train.device, train.threads. */
@@ -65,7 +66,8 @@ typedef struct vt_totals {
 
 /*
  * One optimiser step is begin, then for each of its batches: fill the slot's images and labels,
- * vt_engine_train_batch; then vt_engine_update.
+ * vt_engine_train_batch; then vt_engine_update. Between the first and the last nothing else is
+ * computed: where a step has one batch (train.accumulate = 1), its gradients may lie in the arena.
  * `images` is the number of images in the whole step; `draw` numbers the forward pass for the
  * generator and must differ between all batches of a run.
  */

@@ -26,7 +26,7 @@ static const double U = 0x1p-24;
 
 enum { STREAM = VT_STREAM_DROPOUT | 9 << 8 };
 
-enum { GUARD = 32, MAX_ARRAYS = 4000 };
+enum { GUARD = 32, MAX_ARRAYS = 4000, ALIGNED = 2 << 20 };
 
 struct run {
     vt_dev *dev;
@@ -51,9 +51,12 @@ static inline float nothing(bool output)
     return value;
 }
 
+/* A large one lies as the arena's do, where kernels may write past the caches. */
 static inline float *new_array(struct run *r, int64_t n, bool output)
 {
-    float *data = vt_calloc((size_t)n + GUARD, sizeof *data);
+    const size_t line = 64, bytes = ((size_t)n + GUARD) * sizeof(float);
+    float *data =
+        n >= ALIGNED ? aligned_alloc(line, (bytes + line - 1) / line * line) : vt_calloc(1, bytes);
     assert_non_null(data);
     assert_in_range(r->n_arrays, 0, MAX_ARRAYS - 1);
     for (int64_t i = 0; i < n + GUARD; i++)

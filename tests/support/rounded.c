@@ -17,6 +17,7 @@ enum { GUARD = 32, MOST = 8 };
 static const vt_kernels *k; /* the device's own */
 static struct shadow {
     uint16_t *halves;
+    const float *from;
     float *floats; /* where they go back to, or NULL */
     int64_t n;
 } shadows[MOST];
@@ -65,11 +66,16 @@ static vt_buf shadow(vt_buf of, int64_t n, bool output)
     if (!of.data || rounded_type() == VT_TF32)
         return (vt_buf){of.data, rounded_type()};
     assert_int_equal(of.type, VT_F32);
+    for (int i = 0; i < n_shadows; i++) /* an array that is read and written in place has one */
+        if (shadows[i].from == of.data && shadows[i].n == n) {
+            shadows[i].floats = output ? of.data : shadows[i].floats;
+            return (vt_buf){shadows[i].halves, VT_BF16};
+        }
     assert_in_range(n_shadows, 0, MOST - 1);
     struct shadow *s = &shadows[n_shadows++];
     const float *from = of.data;
-    *s = (struct shadow){vt_calloc((size_t)n + GUARD, sizeof *s->halves), output ? of.data : NULL,
-                         n};
+    *s = (struct shadow){vt_calloc((size_t)n + GUARD, sizeof *s->halves), from,
+                         output ? of.data : NULL, n};
     assert_non_null(s->halves);
     for (int64_t i = 0; i < n + GUARD; i++) {
         s->halves[i] = i < n ? vt_bf16_of_float(from[i]) : 0x7fc1;
