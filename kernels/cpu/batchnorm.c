@@ -314,11 +314,11 @@ VT_INLINE void backward_lanes(const struct batchnorm *a, int64_t r, int64_t c, i
     __builtin_prefetch(a->x + i + AHEAD);
     __builtin_prefetch(a->dy + i + AHEAD);
     vt_lanes x = vsub(vload_upto(a->x + i, left), line.centre);
-    vt_lanes g = before_activation(&line, x, vload_upto(a->dy + i, left), kind);
     if (a->y)
         vput_upto(a->y + i, a->stream_y, vactivate(vfma(line.slope, x, line.shift), kind), left);
     if (!a->dx)
         return;
+    vt_lanes g = before_activation(&line, x, vload_upto(a->dy + i, left), kind);
     vt_lanes dx = vfma(vload_upto(a->pull + c, left), x, vload_upto(a->shift + c, left));
     dx = vfma(vload_upto(a->slope + c, left), g, dx);
     if (a->stream)

@@ -256,7 +256,7 @@ template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
     const place p = find_place(v);
     if (p.c >= v.cols)
         return;
-    const float centre = (float)a.mean[p.c], slope = a.coefficient[p.c];
+    const float slope = a.coefficient[p.c];
     const float pull = a.coefficient[v.cols + p.c], shift = a.coefficient[2 * v.cols + p.c];
     const column on = column_at(a.line, v.cols, p.c);
     for (int64_t r = p.first; r < p.end; r += AT_ONCE * p.step) {
@@ -272,7 +272,8 @@ template <typename T> VT_KERNEL apply_gradients(backward<T> a, division v)
             const int64_t at = (r + i * p.step) * v.cols + p.c;
             const float value = before_activation(a, on, x[i], g[i]);
             if (a.dx)
-                vt_give(&a.dx[at], a.write, fmaf(slope, value, fmaf(pull, x[i] - centre, shift)));
+                vt_give(&a.dx[at], a.write,
+                        fmaf(slope, value, fmaf(pull, x[i] - on.centre, shift)));
             if (a.y)
                 vt_put(&a.y[at], vt_activate(value_on(on, x[i]), a.kind));
         }

@@ -186,6 +186,12 @@ static bool does_anything(const vt_plan *plan, const vt_plan_step *step)
     return !step->backward;
 }
 
+/* Else each gradient is cleared by the step that adds to it first. */
+static bool clears_apart(const vt_plan *plan)
+{
+    return plan->n_cleared == 0;
+}
+
 static void count_work(const vt_plan *plan, const vt_plan_step *step, double *flop, double *bytes)
 {
     const vt_node *node = plan->graph->node[step->node];
@@ -205,10 +211,9 @@ static void count_work(const vt_plan *plan, const vt_plan_step *step, double *fl
             continue;
         if (!step->backward || (node->reads_in[i] && (i > 0 || !node->late || late)))
             *bytes += bytes_of(in);
-        /* A parameter's gradient is added to: read and written; in the arena it is cleared first.
-         */
+        /* A parameter's gradient is added to: read and written, and here or apart cleared. */
         if (step->backward && wants(plan, step, i))
-            *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 2 + (plan->n_cleared > 0) : 1);
+            *bytes += bytes_of(in) * (in->op == VT_OP_PARAM ? 3 - clears_apart(plan) : 1);
     }
 }
 
@@ -258,12 +263,6 @@ static void watch(void *arg, const vt_call *call)
     struct timer *t = arg;
     (void)call;
     note(t, t->call++);
-}
-
-/* Else each gradient is cleared by the step that adds to it first. */
-static bool clears_apart(const vt_plan *plan)
-{
-    return plan->n_cleared == 0;
 }
 
 static void train_step(struct timer *t, int64_t number)

@@ -80,11 +80,11 @@ static bool trains(const vt_engine *engine)
 }
 
 /* A recorded pass would clear each of them in a launch of its own. */
-static vt_grads grads_place(const vt_engine *engine, const vt_config *config)
+static vt_grads grads_place(const vt_engine *engine)
 {
     if (!trains(engine))
         return VT_GRADS_NONE;
-    return config->train_accumulate > 1 || (engine->dev && vt_dev_records(engine->dev))
+    return engine->config->train_accumulate > 1 || (engine->dev && vt_dev_records(engine->dev))
                ? VT_GRADS_APART
                : VT_GRADS_IN_ARENA;
 }
@@ -99,7 +99,7 @@ vt_status vt_engine_plan(vt_engine *engine, const vt_config *config, vt_error *e
                                slot->batch, slot->training, err);
         if (status == VT_OK)
             status = vt_plan_new(&slot->plan, slot->model.graph, slot->model.loss,
-                                 slot->model.logits, grads_place(engine, config), 0, err);
+                                 slot->model.logits, grads_place(engine), 0, err);
     }
     return status;
 }
@@ -123,7 +123,7 @@ static vt_status take_memory(vt_engine *engine, vt_error *err)
     size_t n = (size_t)engine->params->n_trained, chunks = (n + NORM_CHUNK - 1) / NORM_CHUNK;
     vt_status status =
         vt_memory_init(&engine->memory, engine->dev, engine->params, vt_model_type(engine->config),
-                       arena_bytes(engine), grads_place(engine, engine->config), err);
+                       arena_bytes(engine), grads_place(engine), err);
     if (status != VT_OK || !trains(engine))
         return status;
     int moments = n_moments(engine->config);
@@ -193,9 +193,8 @@ int64_t vt_engine_bytes(const vt_engine *engine, int threads)
     if (vt_model_type(engine->config) == VT_BF16)
         floats += floats / 2; /* the rounded copy */
     if (trains(engine))
-        floats +=
-            ((grads_place(engine, engine->config) == VT_GRADS_APART) + n_moments(engine->config)) *
-            engine->params->n_trained;
+        floats += ((grads_place(engine) == VT_GRADS_APART) + n_moments(engine->config)) *
+                  engine->params->n_trained;
     return floats * (int64_t)sizeof(float) + arena_bytes(engine) + worker * threads;
 }
 
@@ -251,7 +250,8 @@ static void clear_totals(vt_engine *engine)
 
 vt_totals vt_engine_train_batch(vt_engine *engine, vt_slot *slot, uint32_t draw)
 {
-    VT_ASSERT(engine->passes++ == 0 || engine->memory.where == VT_GRADS_APART);
+    VT_ASSERT(engine->passes == 0 || engine->memory.where == VT_GRADS_APART);
+    engine->passes++;
     engine->step.draw = draw;
     vt_engine_send_step(engine, &engine->step);
     clear_totals(engine);
